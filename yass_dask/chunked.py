@@ -60,7 +60,7 @@ class Block(NamedTuple):
     """One block of an overlapped chunk: its traces with halo, and where its core lies in the recording."""
 
     traces: np.ndarray
-    index: int
+    number: int
     start: int
     stop: int
     """Core is [start, stop) in recording samples; stop never passes the recording's end."""
@@ -85,10 +85,10 @@ def blocks(overlapped: np.ndarray, chunk: Chunk, halo: int) -> Iterator[Block]:
     """
     size = chunk.block_samples
     for offset in range(chunk.n_blocks):
-        index = chunk.first_block + offset
+        number = chunk.first_block + offset
         rows = overlapped[offset * size : (offset + 1) * size + 2 * halo]
-        start = index * size
-        yield Block(rows, index, start, min(start + size, chunk.n_samples))
+        start = number * size
+        yield Block(rows, number, start, min(start + size, chunk.n_samples))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,303 @@
+"""Executors give the same results wherever they run, and the memory plan adds up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import distributed
+import numpy as np
+import pytest
+from dask.delayed import delayed
+from threadpoolctl import threadpool_info
+
+from yass_dask.chunked import LazyParts, LazyTraces
+from yass_dask.errors import InputError
+from yass_dask.runtime import Executor, available_cores, choose, one_thread, plan
+from yass_dask.runtime.plan import PROCESS_BYTES
+from yass_dask.store import Store
+
+MB = 2**20
+
+
+@dataclass(frozen=True)
+class FakeRecording:
+    n_samples: int = 2050
+    n_channels: int = 4
+    block_samples: int = 100
+    duration_s: float = 20.5
+    dtype: np.dtype[Any] = np.dtype("int16")
+
+    def identity(self) -> dict[str, Any]:
+        return {"source": "fake"}
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Executor]:
+    with Executor("local", 2).open() as executor:
+        yield executor
+
+
+@pytest.fixture(params=["sync", "threads", "local"])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    if request.param == "local":
+        return request.getfixturevalue("local")  # type: ignore[no-any-return]
+    return Executor(request.param, 2)
+
+
+def _touch(path: Path) -> None:
+    path.touch()
+
+
+def _fail(path: Path, error: Exception) -> None:
+    path.touch()
+    raise error
+
+
+def _touch_tasks(folder: Path, n: int) -> dict[str, Any]:
+    return {str(i): delayed(_touch, pure=False)(folder / str(i)) for i in range(n)}
+
+
+class TestRun:
+    def test_every_task_runs_once_and_is_announced_here(self, tmp_path: Path, executor: Executor) -> None:
+        done: list[str] = []
+        threads: set[int] = set()
+
+        def on_done(name: str) -> None:
+            done.append(name)
+            threads.add(threading.get_ident())
+
+        executor.run(_touch_tasks(tmp_path, 20), on_done, label="touch")
+        assert sorted(done, key=int) == [str(i) for i in range(20)]
+        assert threads == {threading.get_ident()}
+        assert len(list(tmp_path.iterdir())) == 20
+
+    def test_no_tasks(self) -> None:
+        Executor("tcp://nowhere.invalid:1").run({}, pytest.fail)
+
+    @pytest.mark.parametrize(
+        "error", [InputError("the 'file' is\nbad: 3 < 4"), KeyError("x"), OSError(28, "full")]
+    )
+    def test_first_exception_comes_back_as_it_was(
+        self, tmp_path: Path, executor: Executor, error: Exception
+    ) -> None:
+        tasks = {"bad": delayed(_fail, pure=False)(tmp_path / "bad", error), **_touch_tasks(tmp_path, 300)}
+        with pytest.raises(type(error)) as caught:
+            executor.run(tasks, lambda name: None)
+        assert caught.value.args == error.args
+        assert (tmp_path / "bad").exists()
+        assert len(list(tmp_path.iterdir())) < 300
+
+    def test_it_runs_again_after_an_exception(self, tmp_path: Path, executor: Executor) -> None:
+        bad = {"bad": delayed(_fail, pure=False)(tmp_path / "bad", ValueError())}
+        with pytest.raises(ValueError):
+            executor.run(bad, lambda name: None)
+        executor.run(_touch_tasks(tmp_path, 3), lambda name: None)
+        assert len(list(tmp_path.iterdir())) == 4
+
+    def test_no_more_tasks_at_once_than_workers(self) -> None:
+        meet = threading.Barrier(3)
+        lock, running, most = threading.Lock(), [0], [0]
+
+        def work() -> None:
+            with lock:
+                running[0] += 1
+                most[0] = max(most[0], running[0])
+            meet.wait(timeout=60)  # three run together, or this breaks
+            with lock:
+                running[0] -= 1
+            meet.wait(timeout=60)
+
+        tasks = {str(i): delayed(work, pure=False, traverse=False)() for i in range(9)}
+        Executor("threads", 3).run(tasks, lambda name: None)
+        assert most == [3]
+
+    def test_cluster_keeps_no_results(self, tmp_path: Path, local: Executor) -> None:
+        assert local.client is not None
+        tasks = {str(i): delayed(np.ones, pure=False)(10) for i in range(5)}
+        local.run(tasks, lambda name: None)
+        assert not local.client.futures
+
+    def test_workers_and_this_process_compute_with_one_thread(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        task = delayed(_write_threads, pure=False)(tmp_path / "threads")
+        executor.run({"a": task}, lambda name: None)
+        assert set((tmp_path / "threads").read_text().split()) == {"1"}
+
+    def test_environment_is_as_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OMP_NUM_THREADS", "7")
+        monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+        with one_thread():
+            assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
+        assert os.environ["OMP_NUM_THREADS"] == "7"
+        assert "MKL_NUM_THREADS" not in os.environ
+
+
+def _write_threads(path: Path) -> None:
+    np.ones((4, 4)) @ np.ones((4, 4))
+    libraries = [entry["num_threads"] for entry in threadpool_info()]
+    assert libraries
+    path.write_text(" ".join(map(str, [*libraries, os.environ.get("OMP_NUM_THREADS")])))
+
+
+class TestSameResults:
+    def test_store_is_the_same_bytes(self, tmp_path: Path, executor: Executor) -> None:
+        _keep(tmp_path / "sync", Executor("sync"))
+        _keep(tmp_path / "other", executor)
+        assert _bytes(tmp_path / "other") == _bytes(tmp_path / "sync")
+
+    def test_input_that_lies_on_the_cluster(self, tmp_path: Path, local: Executor) -> None:
+        assert local.client is not None
+        _keep(tmp_path / "sync", Executor("sync"))
+        _keep(tmp_path / "other", local, local.client.persist(_input()))
+        assert _bytes(tmp_path / "other") == _bytes(tmp_path / "sync")
+
+    def test_store_resumes_on_a_cluster(self, tmp_path: Path, local: Executor) -> None:
+        _keep(tmp_path / "out", Executor("sync"))
+        computed = _keep(tmp_path / "out", local)
+        assert computed == {"preprocess": 0, "detect": 0}
+
+    def test_a_worker_that_dies_costs_nothing_but_time(self, tmp_path: Path) -> None:
+        with Executor("local", 2).open() as executor:
+            _keep(tmp_path / "other", executor, die_once=tmp_path / "died")
+        assert (tmp_path / "died").exists()
+        _keep(tmp_path / "sync", Executor("sync"))
+        assert _bytes(tmp_path / "other") == _bytes(tmp_path / "sync")
+
+
+def _input() -> da.Array:
+    values = np.random.default_rng(0).normal(size=(2050, 4)).astype(np.float32)
+    return da.from_array(values, chunks=(300, 4))
+
+
+def _project(traces: np.ndarray, index: int, die_once: Path | None) -> dict[str, np.ndarray]:
+    if die_once is not None and index == 3 and not die_once.exists():
+        die_once.touch()
+        os.kill(os.getpid(), 9)
+    rows = np.nonzero(traces[:, 0] > 1)[0]
+    return {"sample_index": rows + 300 * index, "feature": traces[rows] @ traces[:4]}
+
+
+def _keep(
+    folder: Path, executor: Executor, source: Any = None, die_once: Path | None = None
+) -> dict[str, int]:
+    store = Store(folder)
+    scaled = (_input() if source is None else source) * np.float32(3)
+    chunks = scaled.to_delayed()[:, 0]
+    project = delayed(_project, pure=False)
+    parts = {f"{i:03d}": project(chunk, i, die_once) for i, chunk in enumerate(chunks)}
+    with store.lock():
+        keep = store.run(FakeRecording(), backend="numpy", seed=0, executor=executor)  # type: ignore[arg-type]
+        keep("preprocess", LazyTraces(scaled, None, 1, lambda handle: handle))
+        keep("detect", LazyParts(parts, None, 1, lambda handle: handle))
+    return keep.computed
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    root = folder / "yass.zarr"
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+class TestChoice:
+    def test_bad_names_and_numbers(self) -> None:
+        with pytest.raises(InputError, match="'processes'; allowed are threads, sync, local"):
+            Executor("processes")
+        with pytest.raises(InputError, match="workers is 0"):
+            Executor("threads", 0)
+
+    def test_scheduler_that_does_not_answer(self) -> None:
+        import dask
+
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "200ms"}),
+            pytest.raises(InputError, match="tcp://127.0.0.1:9 cannot be reached"),
+            Executor("tcp://127.0.0.1:9").open(),
+        ):
+            pytest.fail("port 9 answered")
+
+    def test_scheduler_by_address(self, tmp_path: Path, local: Executor) -> None:
+        assert local.client is not None
+        address = local.client.scheduler_info()["address"]
+        Executor(address).run(_touch_tasks(tmp_path, 3), lambda name: None)
+        assert len(list(tmp_path.iterdir())) == 3
+
+    def test_client_then_current_client_then_threads(self, local: Executor) -> None:
+        assert choose() == Executor("threads", available_cores())
+        assert choose(local.client).client is local.client
+        assert local.client is not None
+        with local.client.as_current():
+            assert choose().client is local.client
+
+    def test_a_sort_in_threads_never_imports_distributed(self) -> None:
+        program = (
+            "import sys; from yass_dask.runtime import Executor, choose; from dask.delayed import delayed\n"
+            "choose().run({'a': delayed(int)()}, print); Executor('sync').run({'a': delayed(int)()}, print)\n"
+            "import yass_dask.store\n"
+            "assert not {'distributed', 'zarr', 'numcodecs', 'scipy', 'numba'} & set(sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+    def test_workers_are_given_their_share_of_memory(self) -> None:
+        limit = PROCESS_BYTES + 2 * 700 * MB
+        with Executor("local", 2, memory_limit=limit).open() as executor:
+            assert executor.client is not None
+            assert isinstance(executor.client, distributed.Client)
+            workers = executor.client.scheduler_info()["workers"].values()
+            assert [worker["memory_limit"] for worker in workers] == [700 * MB] * 2
+
+
+TETRODE = FakeRecording(n_samples=3600 * 20_000, n_channels=4, block_samples=20_000, duration_s=3600.0)
+NEUROPIXELS = FakeRecording(n_samples=3600 * 30_000, n_channels=384, block_samples=20_833, duration_s=3600.0)
+CHANNEL = FakeRecording(n_samples=30_000, n_channels=1, block_samples=30_000, duration_s=1.0)
+
+
+class TestPlan:
+    @pytest.mark.parametrize("recording", [TETRODE, NEUROPIXELS, CHANNEL])
+    def test_the_documented_configuration_runs(self, recording: FakeRecording) -> None:
+        found = plan(recording, 200 * MB, None, 8)  # type: ignore[arg-type]
+        assert found.n_workers == 8
+        assert 1 <= found.chunk_blocks <= 10
+        assert found.bytes_per_task <= 200 * MB
+
+    def test_numbers(self) -> None:
+        values = 20_000 * 4
+        found = plan(TETRODE, 200 * MB, None, 2)  # type: ignore[arg-type]
+        assert found.chunk_blocks == 10
+        assert found.bytes_per_task == values * (10 * (2 + 2) + 20)
+        assert found.peak_bytes == PROCESS_BYTES + 2 * found.bytes_per_task
+        assert found.disk_bytes == 3600 * 4 * (20_000 * 2 + 10_000)
+        processes = plan(TETRODE, 200 * MB, None, 2, processes=True)  # type: ignore[arg-type]
+        assert processes.peak_bytes == 3 * PROCESS_BYTES + 2 * found.bytes_per_task
+
+    def test_every_worker_gets_a_chunk(self) -> None:
+        short = FakeRecording(n_samples=8 * 100)
+        assert plan(short, None, None, 4).chunk_blocks == 2  # type: ignore[arg-type]
+        assert plan(CHANNEL, None, None, 4).chunk_blocks == 1  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("processes", [False, True])
+    @pytest.mark.parametrize("limit", [1000 * MB, 1200 * MB, 1500 * MB, 3000 * MB, 8000 * MB])
+    def test_memory_limit_holds(self, limit: int, processes: bool) -> None:
+        found = plan(NEUROPIXELS, 1000 * MB, limit, 8, processes=processes)  # type: ignore[arg-type]
+        assert found.peak_bytes <= limit
+        one_more = found.n_workers == 8 or found.chunk_blocks == 1
+        assert one_more, "workers are given up only after chunks are as short as they can be"
+
+    def test_too_little_is_refused_with_the_number_that_would_do(self) -> None:
+        with pytest.raises(
+            InputError, match=r"max_memory is 100MB, but one block .* 384 channels takes (\d+)MB"
+        ):
+            plan(NEUROPIXELS, 100 * MB, None, 1)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="memory_limit is 400MB") as caught:
+            plan(NEUROPIXELS, 200 * MB, 400 * MB, 4)  # type: ignore[arg-type]
+        enough = int(str(caught.value).split("at least ")[1].split("MB")[0])
+        assert plan(NEUROPIXELS, 200 * MB, enough * MB, 4).n_workers == 1  # type: ignore[arg-type]
+        with pytest.raises(InputError):
+            plan(NEUROPIXELS, 200 * MB, (enough - 1) * MB, 4)  # type: ignore[arg-type]

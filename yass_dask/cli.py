@@ -1,0 +1,190 @@
+"""`yass ...`: arguments in, one call, exit code out.
+
+Exit codes: 0 done, 1 a fault (with the log's path), 2 bad input (with one readable message), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from yass_dask.errors import InputError
+
+FAULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    help="Spike sorting by triage, clustering and pursuit, on Dask.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help: no colour codes outside a terminal, and rich stays unimported.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YASS configuration file (YAML).")]
+Sorted = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a finished sort.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="yass")
+
+
+def _run(command: Callable[[], str]) -> None:
+    """Print what a command returns, or one message on stderr; leave with the exit code."""
+    try:
+        typer.echo(command())
+    except InputError as error:
+        _leave(str(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        _leave("interrupted; the same command goes on from what is finished", INTERRUPTED)
+    except Exception as error:
+        story = getattr(error, "__notes__", None) or [traceback.format_exc()]
+        _leave("\n".join([f"{type(error).__name__}: {error}", *story]), FAULT)
+
+
+def _leave(message: str, code: int) -> None:
+    typer.echo(f"yass: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"yass {version('yass-dask')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def sort(
+    config: ConfigFile,
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", "-o", help="Where results go, within root_folder unless absolute.")
+    ] = Path("tmp/"),
+    clean: Annotated[bool, typer.Option("--clean", "-c", help="Delete earlier results there first.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of workers [default: resources.processes]")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="threads|sync|local|tcp://...", help="Where tasks run [default: threads]"),
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(metavar="auto|numpy|numba|jax|cupy", help="What the kernels run on.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Set a parameter of a stage; may be repeated."),
+    ] = None,
+    start: Annotated[float | None, typer.Option(min=0, help="Sort from this second on.")] = None,
+    end: Annotated[float | None, typer.Option(min=0, help="Sort up to this second.")] = None,
+    keep_traces: Annotated[
+        bool, typer.Option("--keep-traces/--delete-traces", help="Keep the preprocessed traces at the end.")
+    ] = True,
+    logger_level: Annotated[
+        str, typer.Option("--logger-level", "-l", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
+    ] = "INFO",
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False,
+) -> None:
+    """Sort the recording of a configuration file; run again after a stop, it goes on where it was."""
+    from yass_dask.commands import SortOptions, run_sort
+
+    options = SortOptions(
+        config=config,
+        output_dir=output_dir,
+        clean=clean,
+        workers=workers,
+        scheduler=scheduler,
+        backend=backend,
+        seed=seed,
+        overrides=tuple(overrides or ()),
+        start_s=start,
+        end_s=end,
+        keep_traces=keep_traces,
+        logger_level=logger_level,
+        progress=not no_progress,
+    )
+    _run(lambda: run_sort(options))
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the recording into.")],
+    channels: Annotated[int, typer.Option(min=1, help="Number of channels.")] = 32,
+    seconds: Annotated[float, typer.Option(min=0, help="Length of the recording.")] = 60.0,
+    units: Annotated[int, typer.Option(min=0, help="Number of neurons.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another recording.")] = 0,
+    rate: Annotated[float, typer.Option(help="Sampling rate in Hz.")] = 30000.0,
+    snr: Annotated[
+        tuple[float, float], typer.Option(metavar="LOW HIGH", help="Range of signal-to-noise ratios.")
+    ] = (3.0, 30.0),
+) -> None:
+    """Write a small recording with true spikes, and the configuration file to sort it."""
+    from yass_dask.commands import run_simulate
+
+    scene = {"n_channels": channels, "seconds": seconds, "n_units": units, "seed": seed}
+    _run(lambda: run_simulate(out, **scene, sampling_rate=rate, snr=snr))
+
+
+@app.command()
+def compare(
+    out: Sorted,
+    ground_truth: Annotated[
+        Path, typer.Argument(metavar="GROUND_TRUTH", help="npz file with spike_times and spike_labels.")
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False,
+) -> None:
+    """Compare a finished sort with the true spikes."""
+    from yass_dask.commands import run_compare
+
+    _run(lambda: run_compare(out, ground_truth, json))
+
+
+@app.command()
+def export(
+    out: Sorted,
+    format: Annotated[str, typer.Option(metavar="phy", help="What to write.")] = "phy",
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", "-o", help="Folder to write into [default: OUT/<format>]")
+    ] = None,
+) -> None:
+    """Write a finished sort in another program's format."""
+    from yass_dask.commands import run_export
+
+    _run(lambda: run_export(out, format, output_dir))
+
+
+@app.command()
+def info(config: ConfigFile) -> None:
+    """Check a configuration file, and tell what would be sorted and what that takes."""
+    from yass_dask.commands import run_info
+
+    _run(lambda: run_info(config))
+
+
+@app.command(hidden=True)
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder to work in.")] = Path("demo"),
+    channels: Annotated[int, typer.Option(min=1)] = 32,
+    seconds: Annotated[float, typer.Option(min=0)] = 60.0,
+) -> None:
+    """Simulate, sort and compare; what `make demo` runs."""
+    from yass_dask.demo import run
+
+    _run(lambda: run(folder, channels, seconds))

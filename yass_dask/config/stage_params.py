@@ -1,0 +1,59 @@
+"""The `params` section and `--set`: stage parameters as nested mappings, checked against SortParams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from yass_dask.config import problems, text
+from yass_dask.errors import InputError
+
+if TYPE_CHECKING:
+    from yass_dask.pipeline import SortParams
+
+
+def find_problems(raw: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a `params` section, a line each."""
+    from yass_dask.pipeline import SortParams
+
+    try:
+        SortParams.model_validate(raw)
+    except ValidationError as error:
+        return problems.describe(error, SortParams, ("params",))
+    return []
+
+
+def sort_params(raw: Mapping[str, Any], where: str = "params") -> SortParams:
+    """SortParams out of nested mappings; `where` names their origin in the InputError that bad ones raise."""
+    from yass_dask.pipeline import SortParams
+
+    problems.raise_if_any(find_problems(raw), where)
+    return SortParams.model_validate(raw)
+
+
+def override(raw: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Copy of nested mappings with `stage.key=value` assignments applied; values are read as YAML.
+
+    Raises
+    ------
+    InputError
+        An assignment is not of that form. Keys and types are checked later, by `sort_params`.
+    """
+    changed: dict[str, Any] = text.plain(raw)
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        steps = key.strip().split(".")
+        if not equals or not all(steps):
+            raise InputError(f"--set {assignment}: must be stage.key=value, such as detect.threshold_sd=5")
+        _assign(changed, steps, text.parse(value, f"--set {assignment}"))
+    return changed
+
+
+def _assign(nested: dict[str, Any], steps: list[str], value: Any) -> None:
+    for step in steps[:-1]:
+        inner = nested.get(step)
+        nested[step] = inner if isinstance(inner, dict) else {}
+        nested = nested[step]
+    nested[steps[-1]] = value

@@ -1,0 +1,262 @@
+"""Stage: clean traces + templates -> every spike, by matching pursuit; and what is left of the traces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from dask import delayed
+from pydantic import BaseModel, ConfigDict, Field
+
+from yass_dask import subsample
+from yass_dask.backends import kernel
+from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.features import Basis
+from yass_dask.kernels.bank import Bank, no_spikes
+from yass_dask.kernels.bank import Spikes as BlockSpikes
+from yass_dask.matching import low_rank, noise_levels, pair_overlaps, pairs
+from yass_dask.preprocess import Clean, Noise
+from yass_dask.recording import Recording
+from yass_dask.templates import Templates
+
+
+class DeconvolveParams(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(5, ge=1, le=20)
+    """Components of a whitened template."""
+    max_support: int = Field(32, ge=1)
+    """A template is matched on at most so many channels, those of most energy."""
+    log_odds: float = Field(8.0, gt=0)
+    """A spike is accepted if it is exp(log_odds) times likelier than noise, in Gaussian noise."""
+    min_share: float = Field(0.2, ge=0, lt=1)
+    """... and if it takes away at least this share of its template's squared norm."""
+    amplitude_sd: float = Field(0.15, gt=0)
+    """Expected spread of amplitudes around the template's."""
+    amplitude_low: float = Field(0.5, gt=0, le=1)
+    """Least amplitude of a spike, as a share of the template's."""
+    amplitude_high: float = Field(1.6, ge=1)
+    """Largest amplitude."""
+    refractory_ms: float = Field(0.8, ge=0)
+    """A unit fires again only after this time."""
+    n_sweeps: int = Field(1, ge=0, le=10)
+    """Times every spike is put back and fitted again beside the others."""
+
+
+EMPTY_SPIKES = {
+    "sample_index": np.zeros(0, np.int64),
+    "unit_index": np.zeros(0, np.int32),
+    "shift": np.zeros(0, np.int32),
+    "amplitude": np.zeros(0, np.float32),
+    "gain": np.zeros(0, np.float32),
+}
+
+
+@dataclass(frozen=True)
+class Spikes:
+    """Spikes of a recording sorted by sample, then unit: opened from the store, read when asked for.
+
+    Fields sample_index (int64), unit_index (int32), shift (int32, index into `subsample`'s bank: the spike is that
+    much later than its sample), amplitude (float32, times the template), gain (float32).
+    """
+
+    table: Mapping[str, Any]
+
+    def load(self) -> dict[str, np.ndarray]:
+        """All fields in memory."""
+        return {name: np.asarray(self.table[name][:]) for name in EMPTY_SPIKES}
+
+    def within(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        """Fields of the spikes with start <= sample < stop."""
+        low, high = (_first_from(self.table["sample_index"], sample) for sample in (start, stop))
+        return {name: np.asarray(self.table[name][low:high]) for name in EMPTY_SPIKES}
+
+    def __len__(self) -> int:
+        return int(self.table["sample_index"].shape[0])
+
+
+WHOLE_ROWS = 1_000_000
+
+
+def _first_from(samples: Any, sample: int) -> int:
+    """First row whose sample is not before `sample`; large tables are searched without being read."""
+    low, high = 0, samples.shape[0]
+    while high - low > WHOLE_ROWS:
+        middle = (low + high) // 2
+        if samples[middle] < sample:
+            low = middle + 1
+        else:
+            high = middle
+    return low + int(np.searchsorted(np.asarray(samples[low:high]), sample))
+
+
+# --- pursuit -----------------------------------------------------------------------------------------------------
+
+
+def make_bank(
+    templates: Templates, noise: Noise, basis: Basis, recording: Recording, params: DeconvolveParams
+) -> Bank:
+    """Everything the pursuit kernels need to know about the templates."""
+    ranked = low_rank(templates, noise, params.rank, params.max_support)
+    start, other = pairs(ranked, templates.n_channels)
+    levels = noise_levels(ranked, basis)
+    return Bank(
+        ranked.temporal,
+        ranked.spatial,
+        ranked.support,
+        ranked.norms,
+        np.maximum(2 * params.log_odds * levels, params.min_share * ranked.norms).astype(np.float32),
+        (levels / params.amplitude_sd**2).astype(np.float32),
+        start,
+        other,
+        pair_overlaps(ranked, start, other, templates.n_channels),
+        subsample.shift_filters(),
+        templates.peak,
+        recording.samples(params.refractory_ms),
+        params.amplitude_low,
+        params.amplitude_high,
+    )
+
+
+def deconvolve_even(clean: Clean, noise: Noise, bank: Any, n_samples: int, params: DeconvolveParams, backend: str) -> LazyParts:
+    """Spikes of the even blocks, each pursued with its halo; first half of `deconvolve`.
+
+    Parameters
+    ----------
+    bank : Bank, or a Delayed that gives one
+    n_samples : length of a template
+    """
+    return _deconvolve(clean, noise, bank, n_samples, None, params, backend)
+
+
+def deconvolve(
+    clean: Clean, noise: Noise, bank: Any, n_samples: int, even: Spikes, params: DeconvolveParams, backend: str
+) -> LazyParts:
+    """All spikes: those of the even blocks, and those of the odd blocks fitted beside them.
+
+    The seam rule: an odd block subtracts the spikes its even neighbours accepted and places spikes in its own core
+    only. So no spike at a border is found twice, and none that both sides leave to the other is lost.
+    """
+    return _deconvolve(clean, noise, bank, n_samples, even, params, backend)
+
+
+def _deconvolve(
+    clean: Clean, noise: Noise, bank: Any, n_samples: int, even: Spikes | None, params: DeconvolveParams, backend: str
+) -> LazyParts:
+    halo = 2 * n_samples + 2 * subsample.REACH
+    pursuer = _Pursuer(clean, noise, halo, params.n_sweeps, backend)
+    overlapped = clean.recording.overlapped(halo, "zero").to_delayed()[:, 0]
+    parts = {
+        chunk.name: delayed(pursuer.chunk, name="deconvolve", pure=False)(piece, chunk, bank, even)
+        for chunk, piece in zip(clean.recording.chunks, overlapped, strict=True)
+    }
+    return LazyParts(parts, params, 1, Spikes)
+
+
+@dataclass(frozen=True)
+class _Pursuer:
+    clean: Clean
+    noise: Noise
+    halo: int
+    n_sweeps: int
+    backend: str
+
+    def chunk(self, overlapped: np.ndarray, chunk: Chunk, bank: Bank, even: Spikes | None) -> dict[str, np.ndarray]:
+        """Spikes of the even blocks of a chunk; given the even ones, of all its blocks."""
+        given = EMPTY_SPIKES if even is None else even.within(chunk.start - self.halo, chunk.stop + self.halo)
+        found = []
+        for block in blocks(overlapped, chunk, self.halo):
+            if block.number % 2 == (0 if even is None else 1):
+                found.append(self._block(block.traces, block.start, block.stop, bank, given, even is not None))
+            elif even is not None:
+                found.append(_between(given, block.start, block.stop))
+        return {name: np.concatenate([empty, *(f[name] for f in found)]) for name, empty in EMPTY_SPIKES.items()}
+
+    def _block(
+        self, traces: np.ndarray, start: int, stop: int, bank: Bank, given: dict, core_only: bool
+    ) -> dict[str, np.ndarray]:
+        if len(bank.norms) == 0:
+            return EMPTY_SPIKES
+        x = self.noise.whiten(self.clean.to_sd(traces), self.backend)
+        origin = start - self.halo
+        near = _between(given, origin, origin + len(x))
+        fixed = BlockSpikes(near["sample_index"] - origin, *(near[k] for k in ("unit_index", "shift", "amplitude", "gain")))
+        first, last = (self.halo, self.halo + stop - start) if core_only else (0, len(x) - self.halo + stop - start)
+        last = min(last, len(x))
+        found = kernel("pursue", self.backend)(
+            x, bank=bank, given=fixed if core_only else no_spikes(), first=first, stop=last, n_sweeps=self.n_sweeps
+        )
+        spikes = {
+            "sample_index": found.row.astype(np.int64) + origin,
+            "unit_index": found.unit,
+            "shift": found.shift,
+            "amplitude": found.amplitude,
+            "gain": found.gain,
+        }
+        return _between(spikes, start, stop)
+
+
+def _between(spikes: Mapping[str, np.ndarray], start: int, stop: int) -> dict[str, np.ndarray]:
+    low, high = np.searchsorted(spikes["sample_index"], [start, stop])
+    return {name: values[low:high] for name, values in spikes.items()}
+
+
+# --- residual ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Clean traces less the spikes found in them; stands wherever clean traces do."""
+
+    clean: Clean
+    templates: Templates
+    spikes: Any
+    """Spikes, or (after `within`) the fields of those nearby"""
+    backend: str
+
+    @property
+    def recording(self) -> Recording:
+        """The clean recording: `to_sd` is what subtracts."""
+        return self.clean.recording
+
+    def within(self, start: int, stop: int) -> Residual:
+        """The same with the spikes of samples [start, stop) and around in memory."""
+        reach = self.templates.n_samples + subsample.REACH
+        return replace(self, spikes=self.spikes.within(start - reach, stop + reach))
+
+    def to_sd(self, traces: np.ndarray, start: int) -> np.ndarray:
+        """Noise standard deviations of samples from `start` on, spikes subtracted."""
+        x = self.clean.to_sd(traces)
+        if len(self.templates) == 0:
+            return x
+        reach = self.templates.n_samples + subsample.REACH
+        near = _between(self.spikes, start - reach, start + len(x) + reach)
+        return kernel("subtract", self.backend)(
+            x, rows=near["sample_index"] - start, units=near["unit_index"], shifts=near["shift"],
+            amplitudes=near["amplitude"], waveforms=self.templates.waveforms, channels=self.templates.channels,
+            peak=self.templates.peak, filters=subsample.shift_filters(),
+        )  # fmt: skip
+
+
+def residual(clean: Clean, templates: Templates, spikes: Spikes, backend: str = "numba") -> Any:
+    """Lazy residual traces, (n_samples, n_channels) float32 dask array in noise standard deviations."""
+    import dask.array as da
+
+    source = Residual(clean, templates, spikes, backend)
+    recording = clean.recording
+    pieces = [
+        da.from_delayed(
+            delayed(_residual_chunk, name="residual", pure=False)(piece, chunk, source),
+            (chunk.stop - chunk.start, recording.n_channels),
+            dtype=np.float32,
+        )
+        for chunk, piece in zip(recording.chunks, recording.overlapped(0, "zero").to_delayed()[:, 0], strict=True)
+    ]
+    return da.concatenate(pieces, axis=0)
+
+
+def _residual_chunk(traces: np.ndarray, chunk: Chunk, source: Residual) -> np.ndarray:
+    near = source.within(chunk.start, chunk.stop)
+    return near.to_sd(traces[: chunk.stop - chunk.start], chunk.start)

@@ -1,0 +1,139 @@
+"""Stage: clean traces -> peaks (threshold extrema), each with a flag that says whether it stands clear of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from dask import delayed
+from pydantic import BaseModel, ConfigDict, Field
+
+from yass_dask.backends import kernel
+from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.preprocess import Noise, StandardTraces, nearest_channels
+
+
+class DetectParams(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threshold_sd: float = Field(4.5, gt=0)
+    """Least height of a peak, in noise standard deviations of the whitened channel."""
+    sign: Literal["both", "negative", "positive"] = "both"
+    """Which extrema are peaks."""
+    radius_um: float = Field(100.0, gt=0)
+    """A peak is the largest within this distance ..."""
+    exclusion_ms: float = Field(0.4, gt=0)
+    """... and this long before and after."""
+    clear_ms: float = Field(1.0, gt=0)
+    """A peak is clear (goes to clustering) if no larger one lies within `radius_um` and this time of it."""
+
+
+SIGNS = {"both": 0, "negative": -1, "positive": 1}
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Peaks of a recording, sorted by sample, then channel; opened from the store, read when asked for."""
+
+    table: Mapping[str, Any]
+
+    def load(self, clear_only: bool = False) -> dict[str, np.ndarray]:
+        """Fields sample_index (int64), channel_index (int32), amplitude (float32, sd), is_clear (bool)."""
+        fields = {name: np.asarray(self.table[name][:]) for name in EMPTY_PEAKS}
+        if clear_only:
+            return {name: values[fields["is_clear"]] for name, values in fields.items()}
+        return fields
+
+    def __len__(self) -> int:
+        return int(self.table["sample_index"].shape[0])
+
+
+EMPTY_PEAKS = {
+    "sample_index": np.zeros(0, np.int64),
+    "channel_index": np.zeros(0, np.int32),
+    "amplitude": np.zeros(0, np.float32),
+    "is_clear": np.zeros(0, bool),
+}
+
+
+def detect(clean: StandardTraces, noise: Noise, params: DetectParams, backend: str) -> LazyParts:
+    """Peaks of the whitened traces (YASS's all spikes; those with `is_clear` are its clear spikes).
+
+    Exact at chunk and block borders: a block sees as far beyond its core as the rule looks.
+    """
+    recording = clean.recording
+    reach = recording.samples(max(params.exclusion_ms, params.clear_ms))
+    finder = _Finder(
+        clean, noise, params.threshold_sd, SIGNS[params.sign], recording.samples(params.exclusion_ms),
+        recording.samples(params.clear_ms), neighbor_lists(clean, params.radius_um), backend,
+    )  # fmt: skip
+    overlapped = recording.overlapped(2 * reach, "zero").to_delayed()[:, 0]
+    parts = {
+        chunk.name: delayed(finder.chunk, name="detect", pure=False)(piece, chunk, 2 * reach)
+        for chunk, piece in zip(recording.chunks, overlapped, strict=True)
+    }
+    return LazyParts(parts, params, 1, Peaks)
+
+
+def neighbor_lists(clean: StandardTraces, radius_um: float) -> np.ndarray:
+    """(n_channels, n_neighbors) int32, nearest first, padded with n_channels."""
+    recording = clean.recording
+    near = recording.neighbors(radius_um)
+    return nearest_channels(near, recording.probe.positions, recording.n_channels).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class _Finder:
+    clean: StandardTraces
+    noise: Noise
+    threshold: float
+    sign: int
+    exclusion: int
+    clear: int
+    neighbors: np.ndarray
+    backend: str
+
+    def chunk(self, overlapped: np.ndarray, chunk: Chunk, halo: int) -> dict[str, np.ndarray]:
+        """Peaks of one chunk."""
+        traces = self.clean.within(chunk.start - halo, chunk.stop + halo)
+        found = [
+            self._block(traces.to_sd(block.traces, block.start - halo), block.start, block.stop, halo)
+            for block in blocks(overlapped, chunk, halo)
+        ]
+        return {name: np.concatenate([f[name] for f in found]) for name in EMPTY_PEAKS}
+
+    def _block(self, traces: np.ndarray, start: int, stop: int, halo: int) -> dict[str, np.ndarray]:
+        x = self.noise.whiten(traces, self.backend)
+        first, last = halo - self.clear, halo + stop - start + self.clear
+        rows, channels = kernel("find_peaks", self.backend)(
+            x, threshold=self.threshold, sign=self.sign, exclusion=self.exclusion, neighbors=self.neighbors,
+            first=first, stop=last,
+        )  # fmt: skip
+        heights = x[rows, channels]
+        inside = (rows >= halo) & (rows < halo + stop - start)
+        return {
+            "sample_index": rows[inside].astype(np.int64) + (start - halo),
+            "channel_index": channels[inside].astype(np.int32),
+            "amplitude": heights[inside],
+            "is_clear": self._stands_clear(rows, channels, np.abs(heights))[inside],
+        }
+
+    def _stands_clear(self, rows: np.ndarray, channels: np.ndarray, heights: np.ndarray) -> np.ndarray:
+        """(n,) bool: no larger peak within `clear` samples on a neighbouring channel."""
+        near = np.zeros((len(self.neighbors), len(self.neighbors) + 1), bool)
+        np.put_along_axis(near, self.neighbors.astype(np.int64), True, axis=1)
+        clear = np.ones(len(rows), bool)
+        step = 1
+        while step < len(rows):
+            # Peaks are sorted in time: compare each with the one `step` places later until none is close enough.
+            close = rows[step:] - rows[:-step] <= self.clear
+            if not close.any():
+                break
+            close &= near[channels[:-step], channels[step:]]
+            earlier, later = heights[:-step], heights[step:]
+            clear[:-step] &= ~(close & (later > earlier))
+            clear[step:] &= ~(close & (earlier > later))
+            step += 1
+        return clear

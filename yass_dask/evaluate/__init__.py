@@ -1,0 +1,7 @@
+"""How good a sorting is: agreement with ground truth."""
+
+from yass_dask.evaluate.agreement import compare, compare_files
+from yass_dask.evaluate.matching import Spikes
+from yass_dask.evaluate.scores import Agreement, UnitAgreement
+
+__all__ = ["Agreement", "Spikes", "UnitAgreement", "compare", "compare_files"]

@@ -1,0 +1,238 @@
+"""Stages: the temporal basis of spike waveforms, and the features of clear peaks on their local channels.
+
+Features are noise-whitened: a coordinate of pure noise has unit variance, so that distances mean the same on every
+channel of every recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dask import delayed
+from pydantic import BaseModel, ConfigDict, Field
+
+from yass_dask import subsample
+from yass_dask.backends import kernel
+from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.detect import Peaks
+from yass_dask.preprocess import Noise, StandardTraces, nearest_channels, sampled_blocks
+
+
+class FeatureParams(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    before_ms: float = Field(0.5, gt=0)
+    """Start of the waveform that features describe, before the peak."""
+    after_ms: float = Field(1.0, gt=0)
+    """Its end, after the peak."""
+    n_components: int = Field(5, ge=1, le=20)
+    """Principal components per channel."""
+    radius_um: float = Field(100.0, gt=0)
+    """Features are taken on the channels within this distance of the peak's."""
+    max_channels: int = Field(12, ge=1)
+    """... and on at most so many of them."""
+    max_peaks: int = Field(8000, ge=100)
+    """Clear peaks kept per channel, spread evenly over the recording; pursuit finds the others again."""
+
+
+SLAB_ROWS = 65_536
+N_SAMPLED_BLOCKS = 24
+MAX_LAG_MS = 5.0
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Temporal components: features of a waveform are waveform.T @ project, with unit noise variance."""
+
+    project: np.ndarray
+    """(n_samples, n_components) float32"""
+    before: int
+    autocovariance: np.ndarray
+    """(n_lags,) of the whitened noise, mean over channels; lag 0 is its variance"""
+
+
+# --- which peaks -------------------------------------------------------------------------------------------------
+
+
+def thin(peaks: Peaks, limit: int, n_channels: int) -> dict[str, np.ndarray]:
+    """Clear peaks, at most `limit` of each channel, spread evenly over the recording."""
+    clear = peaks.load(clear_only=True)
+    return {name: values[evenly(clear["channel_index"], limit, n_channels)] for name, values in clear.items()}
+
+
+def evenly(groups: np.ndarray, limit: int, n_groups: int) -> np.ndarray:
+    """(n,) bool: at most `limit` members of each group, spread evenly over their order."""
+    counts = np.bincount(groups, minlength=n_groups)
+    rank = np.empty(len(groups), np.int64)
+    order = np.argsort(groups, kind="stable")
+    rank[order] = np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
+    count = counts[groups]
+    # A member is kept where the running share limit/count passes a whole number.
+    return (count <= limit) | ((rank + 1) * limit // count > rank * limit // count)
+
+
+def _of_chunk(events: dict[str, np.ndarray], chunk: Chunk) -> dict[str, np.ndarray]:
+    low, high = np.searchsorted(events["sample_index"], [chunk.start, chunk.stop])
+    return {name: values[low:high] for name, values in events.items()}
+
+
+# --- basis -------------------------------------------------------------------------------------------------------
+
+
+def measure_basis(clean: StandardTraces, noise: Noise, peaks: Peaks, params: FeatureParams, backend: str) -> LazyParts:
+    """Principal components of clear peaks' waveforms on their main channel, by a robust covariance.
+
+    Each waveform is scaled to unit norm first (the spatial sign covariance), so that neither artifacts nor the
+    largest neuron choose the basis. The components are then whitened by the temporal covariance of the noise.
+    """
+    cutter = _cutter(clean, noise, params, backend)
+    n_lags = clean.recording.samples(MAX_LAG_MS) + 1
+    sampled = sampled_blocks(clean.recording, N_SAMPLED_BLOCKS, cutter.halo, "zero")
+    parts = {
+        chunk.name: delayed(cutter.basis_sums, name="basis", pure=False)(block, chunk, peaks, n_lags)
+        for chunk, block in sampled
+    }
+    return LazyParts(parts, params, 1, lambda table: _basis(table, cutter.before, params.n_components))
+
+
+def _basis(table: Mapping[str, Any], before: int, n_components: int) -> Basis:
+    waveform, products, count = (np.asarray(table[name][:]).sum(axis=0) for name in ("waveform", "lagged", "count"))
+    _, vectors = np.linalg.eigh(waveform)
+    components = vectors[:, ::-1][:, : min(n_components, len(vectors))]
+    autocovariance = products / max(float(count), 1.0)
+    if autocovariance[0] <= 0:
+        autocovariance = np.eye(1, len(autocovariance))[0]
+    lags = np.abs(np.subtract.outer(np.arange(len(waveform)), np.arange(len(waveform))))
+    noise = components.T @ autocovariance[lags] @ components
+    noise += 1e-3 * np.trace(noise) / len(noise) * np.eye(len(noise))
+    whitened = np.linalg.solve(np.linalg.cholesky(noise), components.T).T
+    return Basis(whitened.astype(np.float32), before, autocovariance)
+
+
+# --- features ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of clear peaks; fields sample_index, channel_index, shift, features (n, n_local, n_components)."""
+
+    table: Mapping[str, Any]
+    channels: np.ndarray
+    """(n_channels, n_local) int32: channels that the features of a peak on a channel are taken on."""
+
+    def of_channels(self, channels: np.ndarray) -> dict[str, np.ndarray]:
+        """Rows of the peaks whose main channel is among `channels`; the table is read a slab at a time."""
+        main = np.asarray(self.table["channel_index"][:])
+        wanted = np.isin(main, channels)
+        rows: dict[str, list[np.ndarray]] = {name: [] for name in self.table}
+        for start in range(0, max(len(main), 1), SLAB_ROWS):
+            picked = wanted[start : start + SLAB_ROWS]
+            for name, pieces in rows.items():
+                pieces.append(np.asarray(self.table[name][start : start + SLAB_ROWS])[picked])
+        return {name: np.concatenate(pieces) for name, pieces in rows.items()}
+
+
+def measure_features(
+    clean: StandardTraces, noise: Noise, peaks: Peaks, basis: Basis, params: FeatureParams, backend: str
+) -> LazyParts:
+    """Features of clear peaks, aligned to a fraction of a sample on the main channel."""
+    cutter = _cutter(clean, noise, params, backend)
+    chosen = delayed(thin, name="thin")(peaks, params.max_peaks, clean.recording.n_channels)
+    overlapped = clean.recording.overlapped(cutter.halo, "zero").to_delayed()[:, 0]
+    parts = {
+        chunk.name: delayed(cutter.features, name="features", pure=False)(piece, chunk, chosen, basis)
+        for chunk, piece in zip(clean.recording.chunks, overlapped, strict=True)
+    }
+    return LazyParts(parts, params, 1, lambda table: Features(table, cutter.channels))
+
+
+def _cutter(clean: StandardTraces, noise: Noise, params: FeatureParams, backend: str) -> _Cutter:
+    recording = clean.recording
+    before, after = recording.samples(params.before_ms), recording.samples(params.after_ms)
+    near = nearest_channels(recording.neighbors(params.radius_um), recording.probe.positions, params.max_channels)
+    return _Cutter(clean, noise, before, before + after + 1, near.astype(np.int32), backend)
+
+
+@dataclass(frozen=True)
+class _Cutter:
+    """Cuts whitened, aligned waveforms out of the blocks of a chunk."""
+
+    clean: StandardTraces
+    noise: Noise
+    before: int
+    n_samples: int
+    channels: np.ndarray
+    backend: str
+
+    @property
+    def halo(self) -> int:
+        return self.n_samples + subsample.REACH + 1
+
+    def features(self, overlapped: np.ndarray, chunk: Chunk, peaks: dict, basis: Basis) -> dict[str, np.ndarray]:
+        """Features of the peaks of one chunk."""
+        mine = _of_chunk(peaks, chunk)
+        found, shifts = [np.zeros((0, self.channels.shape[1], basis.project.shape[1]), np.float32)], []
+        for x, rows, which in self._whitened(overlapped, chunk, mine):
+            main = mine["channel_index"][which]
+            shift = peak_shift(x, rows, main)
+            waveforms = self._cut(x, rows, self.channels[main], shift)
+            found.append(np.einsum("nwk,wp->nkp", waveforms, basis.project, optimize=True))
+            shifts.append(shift)
+        return {
+            "sample_index": mine["sample_index"],
+            "channel_index": mine["channel_index"],
+            "shift": np.concatenate([np.zeros(0, np.int32), *shifts]),
+            "features": np.concatenate(found),
+        }
+
+    def basis_sums(self, overlapped: np.ndarray, chunk: Chunk, peaks: Peaks, n_lags: int) -> dict[str, np.ndarray]:
+        """Sums over a sampled block: products of unit-norm waveforms; lagged products of noise, and their number."""
+        mine = _of_chunk(peaks.load(clear_only=True), chunk)
+        waveform = np.zeros((self.n_samples, self.n_samples))
+        lagged, count = np.zeros(n_lags), 0.0
+        for x, rows, which in self._whitened(overlapped, chunk, mine):
+            main = mine["channel_index"][which]
+            cut = self._cut(x, rows, main[:, None], peak_shift(x, rows, main))[:, :, 0].astype(np.float64)
+            cut /= np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-9)
+            waveform += cut.T @ cut
+            products, n = _lagged_products(x, n_lags)
+            lagged, count = lagged + products, count + n
+        return {"waveform": waveform[None], "lagged": lagged[None], "count": np.array([count])}
+
+    def _whitened(self, overlapped: np.ndarray, chunk: Chunk, events: dict) -> Any:
+        """Yield (whitened block, rows of its events, their slice) for each block."""
+        traces = self.clean.within(chunk.start - self.halo, chunk.stop + self.halo)
+        for block in blocks(overlapped, chunk, self.halo):
+            low, high = np.searchsorted(events["sample_index"], [block.start, block.stop])
+            x = self.noise.whiten(traces.to_sd(block.traces, block.start - self.halo), self.backend)
+            rows = (events["sample_index"][low:high] - block.start + self.halo).astype(np.int32)
+            yield x, rows, slice(low, high)
+
+    def _cut(self, x: np.ndarray, rows: np.ndarray, channels: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        return kernel("snippets", self.backend)(
+            x, rows=rows, channels=channels, before=self.before, n_samples=self.n_samples,
+            shifts=subsample.opposite(shift), filters=subsample.shift_filters(),
+        )  # fmt: skip
+
+
+def peak_shift(x: np.ndarray, rows: np.ndarray, channels: np.ndarray) -> np.ndarray:
+    """(n,) index of the shift from each peak's row to the top of its parabola."""
+    inner = np.clip(rows, 1, len(x) - 2)
+    left, middle, right = (x[inner + d, channels] for d in (-1, 0, 1))
+    bend = left - 2 * middle + right
+    offset = np.where(bend != 0, 0.5 * (left - right) / np.where(bend == 0, 1, bend), 0)
+    return subsample.shift_index(offset)
+
+
+def _lagged_products(x: np.ndarray, n_lags: int) -> tuple[np.ndarray, float]:
+    """Mean over good channels of sums of x[t] x[t + lag], samples clipped at 4 sd, and the number of samples."""
+    alive = (x != 0).any(axis=0)
+    if not alive.any():
+        return np.zeros(n_lags), 0.0
+    # Loud samples are clipped rather than blanked: blanking biases the lags.
+    spectrum = np.fft.rfft(np.clip(x[:, alive], -4, 4), n=len(x) + n_lags, axis=0)
+    products = np.fft.irfft((np.abs(spectrum) ** 2).sum(axis=1), n=len(x) + n_lags)
+    return products[:n_lags] / alive.sum(), float(len(x))

@@ -1,0 +1,57 @@
+"""The plain arrays that describe templates to the pursuit kernels."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Bank(NamedTuple):
+    """Low-rank whitened templates of one block, and what the pursuit needs to know about them.
+
+    w_u[t, c] = sum_r temporal[u, r, t] * spatial[u, r, c] is the template of unit u on whitened traces.
+    """
+
+    temporal: np.ndarray
+    """(n_units, rank, n_samples) float32"""
+    spatial: np.ndarray
+    """(n_units, rank, n_support) float32, singular values included"""
+    support: np.ndarray
+    """(n_units, n_support) int32, channels; padded with n_channels (weight 0)"""
+    norms: np.ndarray
+    """(n_units,) float32, squared norm of w_u"""
+    thresholds: np.ndarray
+    """(n_units,) float32, least gain of an accepted spike"""
+    precision: np.ndarray
+    """(n_units,) float32, how strongly amplitudes are held to 1"""
+    pair_start: np.ndarray
+    """(n_units + 1,) int64: pairs of unit u are pair_start[u] to pair_start[u + 1]"""
+    pair_unit: np.ndarray
+    """(n_pairs,) int32, the units whose templates overlap with u in space (u itself included)"""
+    pair_overlap: np.ndarray
+    """(n_pairs, 2 * n_samples - 1) float32: [p, lag + n_samples - 1] = sum w_u[t + lag] w_v[t], v = pair_unit[p]"""
+    filters: np.ndarray
+    """(n_shifts, 2 * reach + 1) float32, see `yass_dask.subsample`"""
+    peak: int
+    """Sample of a template at which its spike's time lies"""
+    refractory: int
+    """A unit fires again only after more than this many samples"""
+    amplitude_low: float
+    amplitude_high: float
+
+
+class Spikes(NamedTuple):
+    """Spikes of one block; rows are rows of the block's traces."""
+
+    row: np.ndarray
+    unit: np.ndarray
+    shift: np.ndarray
+    """index into Bank.filters"""
+    amplitude: np.ndarray
+    gain: np.ndarray
+    """decrease of the squared norm of the whitened traces, less the price of an unusual amplitude"""
+
+
+def no_spikes() -> Spikes:
+    """Zero spikes."""
+    integers = np.zeros(0, np.int32)
+    return Spikes(integers, integers, integers, np.zeros(0, np.float32), np.zeros(0, np.float32))

@@ -1,0 +1,79 @@
+"""Peak memory of a process and its children, sampled by a thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+INTERVAL_S = 0.2
+
+
+def tree_bytes() -> int:
+    """Memory of this process and all its descendants, in bytes.
+
+    Pages shared between processes count once where the system tells them apart (proportional set size), else
+    once per process.
+    """
+    me = psutil.Process()
+    try:
+        processes = [me, *me.children(recursive=True)]
+    except psutil.Error:
+        processes = [me]
+    return sum(_process_bytes(process) for process in processes)
+
+
+def _process_bytes(process: psutil.Process) -> int:
+    try:
+        for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:  # it ended meanwhile
+        return 0
+
+
+class PeakMemory:
+    """Context that measures how long its body took and how much memory the process tree held at most.
+
+    Attributes
+    ----------
+    bytes : int
+        Largest sample so far.
+    seconds : float
+        Wall time, final when the context has ended.
+    """
+
+    def __init__(self, interval_s: float = INTERVAL_S) -> None:
+        self.bytes = 0
+        self.seconds = 0.0
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self._began = time.perf_counter()
+        self._sample()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._sample()
+        self.seconds = time.perf_counter() - self._began
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self._sample()
+
+    def _sample(self) -> None:
+        self.bytes = max(self.bytes, tree_bytes())

@@ -1,0 +1,72 @@
+"""Dask clients: the user's own, one for processes of this machine, one for a scheduler elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import dask
+
+from yass_dask.errors import InputError
+from yass_dask.runtime.plan import PROCESS_BYTES
+from yass_dask.runtime.threads import ONE_THREAD
+
+if TYPE_CHECKING:
+    import distributed
+
+
+def current_client() -> distributed.Client | None:
+    """The dask client that the user opened, if any; does not import distributed for those who did not."""
+    if "distributed" not in sys.modules:
+        return None
+    import distributed
+
+    try:
+        return distributed.get_client()
+    except ValueError:
+        return None
+
+
+@contextlib.contextmanager
+def local_client(n_workers: int, memory_limit: int | None) -> Iterator[distributed.Client]:
+    """Processes of one thread each, told to stay single-threaded before they start."""
+    import distributed
+
+    # A job holds its data until they are written: nothing can be spilled, a paused worker pauses for ever.
+    patient = {f"distributed.worker.memory.{action}": False for action in ("target", "spill", "pause")}
+    with (
+        dask.config.set(patient),
+        distributed.LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=_share(memory_limit, n_workers),
+            dashboard_address=":0",
+            env={**ONE_THREAD, "NUMBA_NUM_THREADS": "1"},
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def _share(memory_limit: int | None, n_workers: int) -> int | str:
+    """Bytes after which a worker is ended: an equal part of what this process leaves."""
+    if memory_limit is None:
+        return "auto"
+    return max(1, memory_limit - PROCESS_BYTES) // n_workers
+
+
+@contextlib.contextmanager
+def remote_client(address: str) -> Iterator[distributed.Client]:
+    import distributed
+
+    try:
+        client = distributed.Client(address, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The dask scheduler {address} cannot be reached: {error}") from error
+    with client:
+        yield client

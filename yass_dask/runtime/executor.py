@@ -1,0 +1,125 @@
+"""The one way in to wherever the work runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dask.delayed import Delayed
+
+from yass_dask.errors import InputError
+from yass_dask.runtime.clients import current_client, local_client, remote_client
+from yass_dask.runtime.pools import Cluster, Here, Job, Pool, Threads, cut_jobs
+from yass_dask.runtime.threads import available_cores, one_thread
+
+if TYPE_CHECKING:
+    import distributed
+
+_HERE = ("threads", "sync")
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Runs tasks and keeps none of their results; the results are the same wherever they run.
+
+    Parameters
+    ----------
+    name : str
+        "threads", "sync", "local" (processes of this machine) or a scheduler's address ("tcp://host:port").
+    n_workers : int
+        Tasks at the same time; a scheduler elsewhere decides for itself.
+    memory_limit : int, optional
+        Bytes that local processes may take together.
+    client : distributed.Client, optional
+        Where to run, whatever the name.
+
+    Raises
+    ------
+    InputError
+        An unknown name, or fewer than one worker.
+    """
+
+    name: str = "threads"
+    n_workers: int = 1
+    memory_limit: int | None = None
+    client: distributed.Client | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_workers < 1:
+            raise InputError(f"The number of workers is {self.n_workers}; it must be at least 1.")
+        if self.client is None and self.name not in (*_HERE, "local") and "://" not in self.name:
+            raise InputError(
+                f"The scheduler is {self.name!r}; allowed are threads, sync, local, tcp://host:port."
+            )
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Executor]:
+        """Start what this executor needs, once for all stages, and close it with the context.
+
+        Raises
+        ------
+        InputError
+            The scheduler does not answer.
+        """
+        if self.client is not None or self.name in _HERE:
+            yield self
+        elif self.name == "local":
+            with local_client(self.n_workers, self.memory_limit) as client:
+                yield replace(self, client=client)
+        else:
+            with remote_client(self.name) as client:
+                yield replace(self, client=client)
+
+    def run(
+        self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str = "task"
+    ) -> None:
+        """Compute all tasks; call `on_done(name)` in the calling thread as each ends.
+
+        The first exception calls the rest off and is raised as it is. `label` names the tasks on a dashboard.
+        An executor that is not open opens for this run only.
+        """
+        if not tasks:
+            return
+        with self.open() as opened, opened._pool(label) as pool:
+            _run(pool, cut_jobs(tasks), on_done)
+
+    @contextlib.contextmanager
+    def _pool(self, label: str) -> Iterator[Pool]:
+        if self.client is not None:
+            yield Cluster(self.client, label)
+        elif self.name == "sync" or self.n_workers == 1:
+            with one_thread():
+                yield Here()
+        else:
+            with one_thread(), futures.ThreadPoolExecutor(self.n_workers, "yass") as pool:
+                yield Threads(pool, self.n_workers)
+
+
+def choose(client: distributed.Client | None = None, n_workers: int | None = None) -> Executor:
+    """The given client, else the current dask client, else threads, one per core that we may use."""
+    workers = available_cores() if n_workers is None else n_workers
+    found = current_client() if client is None else client
+    return Executor("threads", workers) if found is None else Executor("client", workers, client=found)
+
+
+def _run(pool: Pool, jobs: Iterator[tuple[str, Job]], on_done: Callable[[str], None]) -> None:
+    """Keep `pool.window` jobs going until all are done."""
+    running: dict[Any, str] = {}
+
+    def collect() -> None:
+        for future in pool.wait(list(running)):
+            on_done(running.pop(future))
+
+    try:
+        for name, job in jobs:
+            running[pool.submit(name, job)] = name
+            if len(running) >= pool.window:
+                collect()
+        while running:
+            collect()
+    except BaseException:
+        pool.cancel(list(running))
+        raise

@@ -1,0 +1,139 @@
+"""The memory plan: how long chunks may be and how many workers fit, before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from yass_dask.errors import InputError
+
+if TYPE_CHECKING:
+    from yass_dask.recording import Recording
+
+LONGEST_CHUNK_BLOCKS = 10
+"""Some seconds: a longer chunk gains no speed, and makes a kill lose more."""
+
+PROCESS_BYTES = 350 * 2**20
+"""A Python process with the libraries loaded."""
+
+WORK_BYTES_PER_VALUE = 20
+"""Arrays that a kernel holds for the block it works on, per sample and channel: five float32 copies."""
+
+TRACE_BYTES_PER_VALUE = 2
+"""Preprocessed traces are int16, in memory and (before compression) on disk."""
+
+EVENT_BYTES_PER_CHANNEL_SECOND = 10_000
+"""Events and their features on disk while a stage is joined: 50 a second and channel, of 100 bytes, twice."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sort will take.
+
+    Attributes
+    ----------
+    chunk_blocks : int
+        Blocks that one task reads at once.
+    n_workers : int
+        Tasks at the same time.
+    bytes_per_task : int
+        Array bytes alive in one task.
+    peak_bytes : int
+        The whole process tree: interpreters and tasks.
+    disk_bytes : int
+        Traces uncompressed, and events.
+    """
+
+    chunk_blocks: int
+    n_workers: int
+    bytes_per_task: int
+    peak_bytes: int
+    disk_bytes: int
+
+
+def plan(
+    recording: Recording,
+    max_memory: int | None,
+    memory_limit: int | None,
+    n_workers: int,
+    *,
+    processes: bool = False,
+) -> Plan:
+    """Find the longest chunks, with as many workers as asked for if they fit at all.
+
+    Neither changes a result. Short of memory, chunks get shorter first, then workers fewer.
+
+    Parameters
+    ----------
+    max_memory : int, optional
+        Bytes of arrays alive in one task.
+    memory_limit : int, optional
+        Bytes of the whole process tree.
+    processes : bool
+        Each worker is a process of its own, beside this one.
+
+    Raises
+    ------
+    InputError
+        A single block does not fit; the message tells the number that would do.
+    """
+    block = task_bytes(recording, 1)
+    if max_memory is not None and block > max_memory:
+        raise InputError(
+            f"resources.max_memory is {_megabytes(max_memory)}, but one block of {recording.block_samples} "
+            f"samples x {recording.n_channels} channels takes {_megabytes(block)}; "
+            f"set it to at least {_megabytes(block)}."
+        )
+    workers = n_workers
+    while memory_limit is not None and workers > 1 and tree_bytes(block, workers, processes) > memory_limit:
+        workers -= 1
+    if memory_limit is not None and tree_bytes(block, workers, processes) > memory_limit:
+        needed = _megabytes(tree_bytes(block, workers, processes))
+        raise InputError(
+            f"resources.memory_limit is {_megabytes(memory_limit)}, but one worker with one block of "
+            f"{recording.n_channels} channels takes {needed}; set it to at least {needed}."
+        )
+    chunk_blocks = _longest(recording, max_memory, memory_limit, workers, processes)
+    in_task = task_bytes(recording, chunk_blocks)
+    return Plan(
+        chunk_blocks, workers, in_task, tree_bytes(in_task, workers, processes), disk_bytes(recording)
+    )
+
+
+def _longest(
+    recording: Recording, max_memory: int | None, memory_limit: int | None, workers: int, processes: bool
+) -> int:
+    """Most blocks per chunk that fit, with at least one chunk for every worker."""
+    n_blocks = max(1, -(-recording.n_samples // recording.block_samples))
+    chunk_blocks = max(1, min(LONGEST_CHUNK_BLOCKS, -(-n_blocks // workers)))
+    while chunk_blocks > 1:
+        in_task = task_bytes(recording, chunk_blocks)
+        fits_task = max_memory is None or in_task <= max_memory
+        if fits_task and (memory_limit is None or tree_bytes(in_task, workers, processes) <= memory_limit):
+            break
+        chunk_blocks -= 1
+    return chunk_blocks
+
+
+def task_bytes(recording: Recording, chunk_blocks: int) -> int:
+    """Bytes of arrays alive in a task: the chunk as read, the chunk as written, and the work on one block."""
+    values = recording.block_samples * recording.n_channels
+    in_chunk = chunk_blocks * values * (recording.dtype.itemsize + TRACE_BYTES_PER_VALUE)
+    return int(in_chunk + values * WORK_BYTES_PER_VALUE)
+
+
+def tree_bytes(bytes_per_task: int, n_workers: int, processes: bool) -> int:
+    """Bytes of the whole process tree."""
+    interpreters = 1 + (n_workers if processes else 0)
+    return interpreters * PROCESS_BYTES + n_workers * bytes_per_task
+
+
+def disk_bytes(recording: Recording) -> int:
+    """Bytes on disk that a sort needs at most, in the usual case."""
+    traces = recording.n_samples * recording.n_channels * TRACE_BYTES_PER_VALUE
+    return int(traces + recording.duration_s * recording.n_channels * EVENT_BYTES_PER_CHANNEL_SECOND)
+
+
+def _megabytes(size: int) -> str:
+    """Rounded up, in the unit of the configuration file (MB = 1024 x 1024 bytes)."""
+    return f"{-(-size // 2**20)}MB"

@@ -1,0 +1,132 @@
+"""Where jobs run: here, in threads, on a dask cluster. A job is a whole part of a stage."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Hashable, Iterator, Mapping
+from concurrent import futures
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import dask
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
+from dask.optimization import cull
+
+if TYPE_CHECKING:
+    import distributed
+
+_WAITING_PER_THREAD = 3
+_WAITING_AT_LEAST = 64
+"""Jobs handed to a cluster at once: enough that no worker waits for the client, nor one that joins later.
+Those that wait there are graphs without data."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task's graph and key; calling it computes the task and forgets the result."""
+
+    graph: dict[Hashable, Any]
+    key: Any
+
+    def __call__(self) -> None:
+        dask.get(self.graph, self.key)
+
+    def on_cluster(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(limits=1)  # not undone: other tasks of this process rely on it too
+        self()
+
+
+def cut_jobs(tasks: Mapping[str, Delayed]) -> Iterator[tuple[str, Job]]:
+    """Cut the common graph into one job per task."""
+    graph = HighLevelGraph.merge(*(task.__dask_graph__() for task in tasks.values())).to_dict()
+    for name, task in tasks.items():
+        needed, _ = cull(graph, [task.key])
+        yield name, Job(needed, task.key)
+
+
+class Pool(Protocol):
+    """The one way in: hand a job over, wait for whichever ends first, call the rest off."""
+
+    @property
+    def window(self) -> int:
+        """Most jobs to hand over at once."""
+
+    def submit(self, name: str, job: Job) -> Any: ...
+
+    def wait(self, running: list[Any]) -> list[Any]:
+        """Wait for at least one, raise the first failure, return those that are done."""
+
+    def cancel(self, running: list[Any]) -> None: ...
+
+
+class Here:
+    """Runs each job at once in the calling thread."""
+
+    window = 1
+
+    def submit(self, name: str, job: Job) -> str:
+        job()
+        return name
+
+    def wait(self, running: list[Any]) -> list[Any]:
+        return running
+
+    def cancel(self, running: list[Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Runs jobs in threads of this process."""
+
+    pool: futures.ThreadPoolExecutor
+    window: int
+
+    def submit(self, name: str, job: Job) -> futures.Future[None]:
+        return self.pool.submit(job)
+
+    def wait(self, running: list[Any]) -> list[Any]:
+        done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+        for future in done:
+            future.result()
+        return list(done)
+
+    def cancel(self, running: list[Any]) -> None:
+        for future in running:
+            future.cancel()
+
+
+class Cluster:
+    """Runs jobs on the workers of a dask cluster."""
+
+    def __init__(self, client: distributed.Client, label: str) -> None:
+        self.client = client
+        self.label = f"{label}-{uuid.uuid4().hex[:8]}"  # two sorts on one cluster must not share keys
+        self.window = max(_WAITING_AT_LEAST, _WAITING_PER_THREAD * sum(client.nthreads().values()))
+
+    def submit(self, name: str, job: Job) -> Any:
+        from distributed import Future
+
+        if any(isinstance(value, Future) for value in job.graph.values()):
+            # The input lies on the cluster already: only the scheduler can bring it to the task.
+            return self.client.get(job.graph, job.key, sync=False)
+        return self.client.submit(job.on_cluster, key=f"{self.label}-{name}", pure=False)
+
+    def wait(self, running: list[Any]) -> list[Any]:
+        import distributed
+
+        with self.client.as_current():
+            done = list(distributed.wait(running, return_when="FIRST_COMPLETED").done)
+        for future in done:
+            error = future.exception()
+            if error is not None:
+                raise error.with_traceback(future.traceback())
+            future.release()
+        return done
+
+    def cancel(self, running: list[Any]) -> None:
+        with contextlib.suppress(Exception):  # the cluster itself may be what failed
+            self.client.cancel(running)

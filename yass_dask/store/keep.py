@@ -1,0 +1,201 @@
+"""Keeping stages: what is on the disk is opened again, what is missing is computed, the rest is explained."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from dask.delayed import Delayed
+
+from yass_dask.chunked import LazyParts, LazyTraces
+from yass_dask.monitor.peak import PeakMemory
+from yass_dask.monitor.progress import Progress
+from yass_dask.store import parts, traces, zarrays
+from yass_dask.store.disk import readable_errors
+from yass_dask.store.recipe import Recipe, changes, hash_of, params_of, plain
+from yass_dask.store.stage import Stage
+from yass_dask.store.table import DeletedTraces, Table
+
+_log = logging.getLogger("yass_dask")
+
+Lazy = LazyTraces | LazyParts
+
+
+class Runs(Protocol):
+    """What the store asks of an executor."""
+
+    def run(self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stays the same over the stages of one sort."""
+
+    folder: Path
+    """The zarr group that holds the stages."""
+    block_samples: int
+    duration_s: float
+    backend: str
+    seed: int
+    executor: Runs
+    progress: Progress
+    record: Callable[[str, dict[str, Any]], None]
+    """Takes a stage's name, and its seconds and peak memory."""
+
+
+@dataclass
+class Keep:
+    """`keep(name, lazy)`: persist a lazy stage, or find it persisted, and open the result.
+
+    Attributes
+    ----------
+    computed : dict
+        For every stage kept so far, the number of parts or chunks that had to be computed.
+    """
+
+    run: Run
+    previous: str
+    """Hash of what the next stage is made from: the recording's identity, then the last stage's recipe."""
+    computed: dict[str, int] = field(default_factory=dict)
+
+    def __call__(self, name: str, lazy: Lazy) -> Any:
+        """Return `lazy.open` of the finished result.
+
+        Raises
+        ------
+        InputError
+            The disk is full, read-only or not permitted.
+        """
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in self.computed:
+            raise ValueError(f"stage {name!r} needs a plain name that no other stage has")
+        recipe = self._recipe(name, lazy)
+        stage = Stage(self.run.folder / name, hash_of(recipe))
+        self._make(stage, recipe, lazy)
+        self.previous = stage.recipe
+        return lazy.open(_opened(stage, lazy))
+
+    def _recipe(self, name: str, lazy: Lazy) -> Recipe:
+        recipe = {
+            "stage": name,
+            "params": params_of(lazy.params),
+            "version": lazy.version,
+            "backend": self.run.backend,
+            "seed": self.run.seed,
+            "previous": self.previous,
+        }
+        return dict(plain(recipe))
+
+    def _make(self, stage: Stage, recipe: Recipe, lazy: Lazy) -> None:
+        work = _TracesWork(stage, lazy, self.run) if isinstance(lazy, LazyTraces) else _PartsWork(stage, lazy)
+        if self._is_finished(stage, recipe):
+            self._say_found(stage, work.n_parts)
+            return
+        with PeakMemory() as peak:
+            with readable_errors(stage.path):
+                stage.begin(recipe)
+                tasks = work.missing_tasks()
+            self._compute(stage.name, tasks, work.n_parts)
+            with readable_errors(stage.path):
+                work.finish()
+        timing = {"seconds": peak.seconds, "peak_bytes": peak.bytes, "parts": work.n_parts}
+        self.run.record(stage.name, timing)
+        self.run.progress.finish(stage.name)
+
+    def _is_finished(self, stage: Stage, recipe: Recipe) -> bool:
+        """Whether the result can be opened as it is; if not, the log says why."""
+        attributes = stage.attributes()
+        old = attributes.get("recipe")
+        if old is not None and old != recipe:
+            _log.info("%s: %s; computing from here", stage.name, changes(old, recipe))
+        elif "complete" in attributes and stage.is_whole():
+            return True
+        elif "complete" in attributes:
+            _log.warning("%s: files of its result are missing or damaged; computing it again", stage.name)
+        return False
+
+    def _say_found(self, stage: Stage, n_parts: int) -> None:
+        name = stage.name
+        with readable_errors(stage.path):
+            stage.tidy()  # a kill may have come between the last mark and this
+        _log.info("%s: %d of %d chunks found", name, n_parts, n_parts)
+        self.computed[name] = 0
+        self.run.progress.stage(name, n_parts, n_parts, self.run.duration_s)
+        self.run.progress.finish(name)
+
+    def _compute(self, name: str, tasks: Mapping[str, Delayed], n_parts: int) -> None:
+        n_found = n_parts - len(tasks)
+        _log.info("%s: %d of %d chunks found", name, n_found, n_parts)
+        self.computed[name] = len(tasks)
+        self.run.progress.stage(name, n_parts, n_found, self.run.duration_s)
+        self.run.executor.run(tasks, lambda _: self.run.progress.advance(name), label=name)
+
+
+class _Work(Protocol):
+    """How one kind of result is computed and finished."""
+
+    @property
+    def n_parts(self) -> int: ...
+
+    def missing_tasks(self) -> dict[str, Delayed]: ...
+
+    def finish(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _PartsWork:
+    stage: Stage
+    lazy: LazyParts
+
+    @property
+    def n_parts(self) -> int:
+        return len(self.lazy.parts)
+
+    def missing_tasks(self) -> dict[str, Delayed]:
+        names = list(self.lazy.parts)
+        there = parts.found(self.stage, names)
+        return parts.write_tasks(self.lazy.parts, self.stage, [name for name in names if name not in there])
+
+    def finish(self) -> None:
+        self.stage.complete(parts.join(self.stage, list(self.lazy.parts)))
+
+
+@dataclass(frozen=True)
+class _TracesWork:
+    stage: Stage
+    lazy: LazyTraces
+    run: Run
+
+    @property
+    def n_parts(self) -> int:
+        return int(self.lazy.traces.numblocks[0])
+
+    def missing_tasks(self) -> dict[str, Delayed]:
+        layout = traces.layout_of(self.lazy.traces, self.run.block_samples)
+        array = self.stage.path / traces.ARRAY
+        if zarrays.read_layout(array) != layout:
+            zarrays.make_array(array, layout)
+        wanted = traces.spans(self.lazy.traces, layout.chunk_rows)
+        there = traces.found(self.stage, layout, wanted)
+        missing = [span for span in wanted if span not in there]
+        return traces.write_tasks(self.lazy.traces, self.stage, layout, missing)
+
+    def finish(self) -> None:
+        self.stage.complete((traces.ARRAY,), traces=True)
+
+
+def _opened(stage: Stage, lazy: Lazy) -> Any:
+    """The handle that `lazy.open` takes."""
+    complete = stage.attributes()["complete"]
+    if isinstance(lazy, LazyParts):
+        return Table(str(stage.path), stage.recipe, tuple(sorted(complete["arrays"])))
+    if complete.get("deleted"):
+        shape, dtype = lazy.traces.shape, np.dtype(lazy.traces.dtype)
+        return DeletedTraces(str(stage.path), stage.recipe, (int(shape[0]), int(shape[1])), dtype)
+    from yass_dask.sources import ZarrSource
+
+    return ZarrSource(str(stage.path / traces.ARRAY))

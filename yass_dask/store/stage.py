@@ -1,0 +1,83 @@
+"""The folder of one stage: its recipe, its mark "complete", its scratch for unfinished work.
+
+A stage is a zarr group. Its attributes file holds the recipe from the first moment and the mark "complete"
+from the last one, both replaced in one step; `.unfinished` holds part files and marks until then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yass_dask.store import zarrays
+from yass_dask.store.disk import read_json, write_json
+from yass_dask.store.recipe import Recipe, hash_of
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's folder together with the recipe it is being made by; tasks carry it."""
+
+    path: Path
+    recipe: str
+    """Hash of the recipe."""
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def scratch(self) -> Path:
+        return self.path / ".unfinished"
+
+    def attributes(self) -> dict[str, Any]:
+        return read_json(self.path / zarrays.ATTRIBUTES_FILE)
+
+    def check(self) -> None:
+        """Refuse to write for a sort that is over: a cluster may still run tasks of a client that died."""
+        found = self.attributes().get("recipe")
+        if found is None or hash_of(found) != self.recipe:
+            raise RuntimeError(f"stage {self.name} in {self.path} was started again with another recipe")
+
+    def begin(self, recipe: Recipe) -> None:
+        """Make the folder ready to compute: emptied where it holds another recipe's work."""
+        if self.attributes().get("recipe") != recipe or self.is_complete():
+            self.empty()
+            zarrays.make_group(self.path)
+            write_json(self.path / zarrays.ATTRIBUTES_FILE, {"recipe": recipe})
+        self.scratch.mkdir(exist_ok=True)
+
+    def empty(self) -> None:
+        """Delete everything; the recipe goes first, so that a kill half-way leaves nothing to believe in."""
+        (self.path / zarrays.ATTRIBUTES_FILE).unlink(missing_ok=True)
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+    def is_complete(self) -> bool:
+        return "complete" in self.attributes()
+
+    def is_whole(self) -> bool:
+        """Whether the stage is complete and its arrays still have the files and bytes they had then."""
+        complete = self.attributes().get("complete")
+        if not complete:
+            return False
+        return bool(complete.get("deleted")) or complete["arrays"] == self._footprints(complete["arrays"])
+
+    def complete(self, names: Mapping[str, Any] | tuple[str, ...], **record: Any) -> dict[str, Any]:
+        """Write the last mark, then drop the scratch."""
+        complete = {**record, "arrays": self._footprints(names)}
+        content = {**self.attributes(), "complete": complete}
+        write_json(self.path / zarrays.ATTRIBUTES_FILE, content, durable=True)
+        self.tidy()
+        return complete
+
+    def tidy(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.scratch)
+
+    def _footprints(self, names: Mapping[str, Any] | tuple[str, ...]) -> dict[str, list[int]]:
+        return {name: list(zarrays.footprint(self.path / name)) for name in names}

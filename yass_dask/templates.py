@@ -1,0 +1,243 @@
+"""Stage: events of units -> templates; their alignment, clean-up and the merging of duplicates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from dask import delayed
+from pydantic import BaseModel, ConfigDict, Field
+
+from yass_dask import subsample
+from yass_dask.backends import kernel
+from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.features import evenly, peak_shift
+from yass_dask.preprocess import Clean, StandardTraces, nearest_channels
+from yass_dask.recording import Recording
+
+
+class TemplatesParams(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    before_ms: float = Field(1.0, gt=0)
+    """Start of a template before its peak."""
+    after_ms: float = Field(2.0, gt=0)
+    """End of a template after its peak."""
+    max_channels: int = Field(64, ge=1)
+    """A template lives on at most so many channels, the nearest to its main one."""
+    max_spikes: int = Field(500, ge=10)
+    """Spikes averaged per unit, spread evenly over the recording."""
+    align_ms: float = Field(0.5, ge=0)
+    """A template's peak may be moved so far to lie at its place."""
+    min_peak_sd: float = Field(2.5, ge=0)
+    """Templates whose peak is lower are dropped."""
+    duplicate_sd: float = Field(2.5, ge=0)
+    """Templates nearer to each other than this, in whitened noise standard deviations, are one unit ..."""
+    duplicate_share: float = Field(0.15, ge=0, lt=1)
+    """... or nearer than this share of the smaller one's norm."""
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Templates of units, each on the channels around its main one."""
+
+    waveforms: np.ndarray
+    """(n_units, n_samples, n_local) float32, noise standard deviations of the clean traces"""
+    channels: np.ndarray
+    """(n_units, n_local) int32; padded with n_channels (waveform 0 there)"""
+    n_spikes: np.ndarray
+    """(n_units,) spikes averaged"""
+    peak: int
+    """Sample at which a spike's time lies"""
+    n_channels: int
+
+    def __len__(self) -> int:
+        return len(self.waveforms)
+
+    @property
+    def n_samples(self) -> int:
+        return int(self.waveforms.shape[1])
+
+    def dense(self) -> np.ndarray:
+        """(n_units, n_samples, n_channels) float32."""
+        full = np.zeros((len(self), self.n_samples, self.n_channels + 1), np.float32)
+        np.put_along_axis(full, np.broadcast_to(self.channels[:, None, :], self.waveforms.shape).astype(np.int64),
+                          self.waveforms, axis=2)  # fmt: skip
+        return full[:, :, : self.n_channels]
+
+    def select(self, units: np.ndarray) -> Templates:
+        """Templates of some units."""
+        return replace(
+            self, waveforms=self.waveforms[units], channels=self.channels[units], n_spikes=self.n_spikes[units]
+        )
+
+    def joined(self, other: Templates) -> Templates:
+        """These units, then the other's."""
+        stacked = (np.concatenate([a, b]) for a, b in (
+            (self.waveforms, other.waveforms), (self.channels, other.channels), (self.n_spikes, other.n_spikes)))  # fmt: skip
+        return Templates(*stacked, self.peak, self.n_channels)
+
+    def main_channels(self, unit_per_sd: np.ndarray) -> np.ndarray:
+        """(n_units,) channel of the largest extremum in the recording's unit."""
+        scaled = np.abs(self.waveforms).max(axis=1) * np.append(unit_per_sd, 0)[self.channels]
+        return np.take_along_axis(self.channels, scaled.argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+def local_channels(recording: Recording, limit: int) -> np.ndarray:
+    """(n_channels, <= limit) channels of a template with each main channel, nearest first, never across shanks."""
+    return nearest_channels(recording.neighbors(np.inf), recording.probe.positions, limit).astype(np.int32)
+
+
+# --- averages ----------------------------------------------------------------------------------------------------
+
+FIXED_POINT = 1024
+"""Sums are kept in whole 1/1024 sd: integer sums do not depend on the order of the chunks' borders."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """Events of units: when, whose, how large; sorted by sample."""
+
+    sample_index: np.ndarray
+    unit_index: np.ndarray
+    shift: np.ndarray
+    amplitude: np.ndarray
+    main_channels: np.ndarray
+    """(n_units,) channel around which each unit is averaged"""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, np.ndarray], main_channels: np.ndarray, max_spikes: int) -> Events:
+        """At most `max_spikes` events of each unit, spread evenly."""
+        kept = evenly(fields["unit_index"], max_spikes, len(main_channels))
+        amplitude = fields.get("amplitude", np.ones(len(kept), np.float32))
+        picked = (fields[name][kept] for name in ("sample_index", "unit_index", "shift"))
+        return cls(*picked, amplitude[kept], main_channels)
+
+    def within(self, start: int, stop: int) -> Events:
+        """Events of samples [start, stop)."""
+        low, high = np.searchsorted(self.sample_index, [start, stop])
+        names = ("sample_index", "unit_index", "shift", "amplitude")
+        return replace(self, **{name: getattr(self, name)[low:high] for name in names})
+
+
+def average(traces: StandardTraces, events: Any, params: TemplatesParams, backend: str) -> LazyParts:
+    """Weighted mean waveform of each unit's events, with `align_ms` more on both sides than a template has.
+
+    Parameters
+    ----------
+    events : Delayed Events
+        The mean is sum(a x) / sum(a^2), a the amplitude: the least-squares template of x = a w.
+
+    Returns
+    -------
+    LazyParts that opens as Averages.
+    """
+    recording = traces.recording
+    margin = recording.samples(params.align_ms) + subsample.REACH
+    before = recording.samples(params.before_ms) + margin
+    n_samples = before + recording.samples(params.after_ms) + margin + 1
+    averager = _Averager(traces, before, n_samples, local_channels(recording, params.max_channels), backend)
+    overlapped = recording.overlapped(averager.halo, "zero").to_delayed()[:, 0]
+    parts = {
+        chunk.name: delayed(averager.sums, name="templates", pure=False)(piece, chunk, events)
+        for chunk, piece in zip(recording.chunks, overlapped, strict=True)
+    }
+    return LazyParts(parts, params, 1, lambda table: _means(table, margin))
+
+
+@dataclass(frozen=True)
+class _Averager:
+    traces: StandardTraces
+    before: int
+    n_samples: int
+    channels: np.ndarray
+    backend: str
+
+    @property
+    def halo(self) -> int:
+        return self.n_samples + subsample.REACH
+
+    def sums(self, overlapped: np.ndarray, chunk: Chunk, events: Events) -> dict[str, np.ndarray]:
+        """Sums over a chunk's events, for the units that have any."""
+        mine = events.within(chunk.start, chunk.stop)
+        units, index = np.unique(mine.unit_index, return_inverse=True)
+        shape = (len(units), self.n_samples, self.channels.shape[1])
+        sums, power = np.zeros(shape, np.int64), np.zeros(len(units), np.int64)
+        traces = self.traces.within(chunk.start - self.halo, chunk.stop + self.halo)
+        for block in blocks(overlapped, chunk, self.halo):
+            low, high = np.searchsorted(mine.sample_index, [block.start, block.stop])
+            if low == high:
+                continue
+            x = traces.to_sd(block.traces, block.start - self.halo)
+            rows = mine.sample_index[low:high] - block.start + self.halo
+            waveforms = kernel("snippets", self.backend)(
+                x, rows=rows, channels=self.channels[mine.main_channels[mine.unit_index[low:high]]],
+                before=self.before, n_samples=self.n_samples,
+                shifts=subsample.opposite(mine.shift[low:high]), filters=subsample.shift_filters(),
+            )  # fmt: skip
+            a = mine.amplitude[low:high]
+            weighted = np.rint(waveforms * (a * FIXED_POINT)[:, None, None]).astype(np.int64)
+            np.add.at(sums, index[low:high], weighted)
+            np.add.at(power, index[low:high], np.rint(a * a * FIXED_POINT).astype(np.int64))
+        return {
+            "unit_index": units.astype(np.int32),
+            "main_channel": mine.main_channels[units].astype(np.int32),
+            "count": np.bincount(index, minlength=len(units)).astype(np.int64),
+            "power": power,
+            "sums": sums,
+        }
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Mean waveforms on a window longer than a template's, before alignment."""
+
+    waveforms: np.ndarray
+    """(n_units, n_long, n_local) float32; zeros for a unit without events"""
+    main_channels: np.ndarray
+    n_spikes: np.ndarray
+    margin: int
+    """Samples more on both sides than a template has"""
+
+
+def _means(table: Mapping[str, Any], margin: int) -> Averages:
+    """Join the chunks' sums, some rows at a time."""
+    units = np.asarray(table["unit_index"][:])
+    n_units = int(units.max()) + 1 if len(units) else 0
+    totals = {name: np.zeros((n_units, *table[name].shape[1:]), np.int64) for name in ("sums", "power", "count")}
+    for start in range(0, len(units), 256):
+        for name, total in totals.items():
+            np.add.at(total, units[start : start + 256], np.asarray(table[name][start : start + 256]))
+    main = np.zeros(n_units, np.int32)
+    main[units] = np.asarray(table["main_channel"][:])
+    power = np.maximum(totals["power"], 1)[:, None, None]
+    return Averages((totals["sums"] / power).astype(np.float32), main, totals["count"], margin)
+
+
+# --- alignment ---------------------------------------------------------------------------------------------------
+
+
+def aligned(averages: Averages, clean: Clean, params: TemplatesParams) -> Templates:
+    """Cut templates out of averages so that the largest extremum, in the recording's unit, lies at the peak.
+
+    The largest of |w| within `align_ms` of the events' time; a parabola through it gives the fraction of a sample.
+    """
+    recording = clean.recording
+    long, margin = averages.waveforms, averages.margin
+    peak = recording.samples(params.before_ms)
+    n_samples = peak + recording.samples(params.after_ms) + 1
+    channels = local_channels(recording, params.max_channels)[averages.main_channels]
+    scaled = long * np.append(clean.unit_per_sd, 0)[channels][:, None, :]
+    move = recording.samples(params.align_ms)
+    shifted = subsample.shifted(long)
+    result = np.zeros((len(long), n_samples, long.shape[2]), np.float32)
+    for u in range(len(long)):
+        centre = margin + peak
+        window = np.abs(scaled[u, centre - move : centre + move + 1])
+        row, k = np.unravel_index(int(window.argmax()), window.shape)
+        top = centre - move + int(row)
+        index = peak_shift(np.sign(scaled[u, top, k]) * scaled[u], np.array([top]), np.array([k]))
+        result[u] = shifted[subsample.opposite(index)[0], u, top - peak : top - peak + n_samples]
+    return Templates(result, channels, averages.n_spikes, peak, recording.n_channels)

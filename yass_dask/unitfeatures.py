@@ -1,0 +1,173 @@
+"""Stage: features of pursued spikes, each cleaned of all other spikes, in the frames of the units they may belong to.
+
+The frame of a unit is its channels and its time. A spike of unit u seen in the frame of v is what a feature of v
+would be if the spike were v's: so spikes of two units are compared like with like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from dask import delayed
+
+from yass_dask import subsample
+from yass_dask.backends import kernel
+from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.deconvolve import Residual, Spikes
+from yass_dask.features import Basis, FeatureParams, evenly
+from yass_dask.matching import distances, low_rank, pair_overlaps, pairs
+from yass_dask.preprocess import Noise, nearest_channels
+from yass_dask.templates import Templates
+
+
+class Frames(NamedTuple):
+    """Which units are seen in which frames; every unit is seen in its own."""
+
+    unit: np.ndarray
+    """(n_frames,) int32, sorted"""
+    other: np.ndarray
+    """(n_frames,) int32, whose frame"""
+    lag: np.ndarray
+    """(n_frames,) int32: the other's time is that many samples after the unit's"""
+    distance: np.ndarray
+    """(n_frames,) float32 between the two templates, in whitened noise standard deviations"""
+    channels: np.ndarray
+    """(n_units, n_local) int32 channels of each unit's frame, padded with n_channels"""
+    own: np.ndarray
+    """(n_frames, n_local, n_components) float32 features of the unit's template in the frame"""
+
+
+@dataclass(frozen=True)
+class UnitFeatures:
+    """Rows of spikes in frames: fields sample_index, unit_index, other_index, shift, amplitude, features."""
+
+    table: Mapping[str, Any]
+
+    def load(self) -> dict[str, np.ndarray]:
+        """All fields in memory (at most `max_spikes` of each unit were taken)."""
+        return {name: np.asarray(self.table[name][:]) for name in self.table}
+
+
+MAX_OTHERS = 4
+MAX_SHARE = 0.7
+
+
+def find_frames(
+    templates: Templates, noise: Noise, basis: Basis, near: np.ndarray, max_distance: float, max_lag: int
+) -> Frames:
+    """Frames of each unit: its own, and those of the few units whose templates are most alike.
+
+    Parameters
+    ----------
+    near : (n_channels, n_local) channels around each channel, padded with n_channels
+    max_distance : whitened noise standard deviations; beyond, two units are never compared
+    max_lag : samples
+    """
+    ranked = low_rank(templates, noise, 5, templates.n_channels)
+    start, other = pairs(ranked, templates.n_channels)
+    overlaps = pair_overlaps(ranked, start, other, templates.n_channels)
+    distance, lag, _ = distances(ranked, start, other, overlaps, max_lag)
+    unit = np.repeat(np.arange(len(templates)), np.diff(start)).astype(np.int32)
+    same = unit == other
+    distance, lag = np.where(same, 0, distance), np.where(same, 0, lag)
+    smaller = np.sqrt(np.minimum(ranked.norms[unit], ranked.norms[other]))
+    likely = same | ((distance < max_distance) & (distance < MAX_SHARE * smaller))
+    order = np.lexsort((distance, ~same, unit))
+    order = order[likely[order]]
+    rank = np.arange(len(order)) - np.searchsorted(unit[order], unit[order])
+    kept = order[rank <= MAX_OTHERS]
+    main = templates.main_channels(np.ones(templates.n_channels))
+    channels = near[main] if len(main) else near[:0]
+    own = np.stack([_seen(templates, noise, basis, u, channels[v], d) for u, v, d in zip(
+        unit[kept], other[kept], lag[kept], strict=True)]) if len(kept) else np.zeros(
+        (0, near.shape[1], basis.project.shape[1]), np.float32)  # fmt: skip
+    return Frames(unit[kept], other[kept], lag[kept].astype(np.int32), distance[kept].astype(np.float32), channels, own)
+
+
+def _seen(
+    templates: Templates, noise: Noise, basis: Basis, unit: int, channels: np.ndarray, lag: int
+) -> np.ndarray:
+    """(n_local, n_components) features of a unit's template on other channels, `lag` samples later."""
+    n_channels = templates.n_channels
+    local = templates.channels[unit] < n_channels
+    matrix = np.pad(noise.matrix(), ((0, 0), (0, 1)))
+    white = templates.waveforms[unit][:, local] @ matrix[templates.channels[unit][local]][:, channels]
+    times = templates.peak + lag - basis.before + np.arange(len(basis.project))
+    inside = (times >= 0) & (times < len(white))
+    window = np.zeros((len(times), white.shape[1]), np.float32)
+    window[inside] = white[times[inside]]
+    return (window.T @ basis.project).astype(np.float32)
+
+
+def measure_unit_features(
+    residual: Residual, noise: Noise, basis: Basis, spikes: Spikes, frames: Any, max_spikes: int,
+    params: FeatureParams, backend: str,
+) -> LazyParts:  # fmt: skip
+    """Features of at most `max_spikes` spikes of each unit in the unit's frames.
+
+    Parameters
+    ----------
+    frames : Frames, or a Delayed that gives them
+    """
+    recording = residual.recording
+    cutter = _FrameCutter(residual, noise, basis, len(basis.project) + recording.samples(2.0), backend)
+    chosen = delayed(_chosen, name="chosen")(spikes, max_spikes, len(residual.templates))
+    overlapped = recording.overlapped(cutter.halo, "zero").to_delayed()[:, 0]
+    parts = {
+        chunk.name: delayed(cutter.chunk, name="unitfeatures", pure=False)(piece, chunk, chosen, frames)
+        for chunk, piece in zip(recording.chunks, overlapped, strict=True)
+    }
+    return LazyParts(parts, (params, max_spikes), 1, UnitFeatures)
+
+
+def frame_channels(residual: Residual, params: FeatureParams) -> np.ndarray:
+    """(n_channels, n_local) channels that features around a channel are taken on."""
+    recording = residual.recording
+    near = recording.neighbors(params.radius_um)
+    return nearest_channels(near, recording.probe.positions, params.max_channels).astype(np.int32)
+
+
+def _chosen(spikes: Spikes, max_spikes: int, n_units: int) -> dict[str, np.ndarray]:
+    fields = spikes.load()
+    kept = evenly(fields["unit_index"], max_spikes, n_units)
+    return {name: values[kept] for name, values in fields.items()}
+
+
+@dataclass(frozen=True)
+class _FrameCutter:
+    residual: Residual
+    noise: Noise
+    basis: Basis
+    halo: int
+    backend: str
+
+    def chunk(self, overlapped: np.ndarray, chunk: Chunk, spikes: dict, frames: Frames) -> dict[str, np.ndarray]:
+        """Rows of one chunk's spikes, spike by spike, frame by frame."""
+        low, high = np.searchsorted(spikes["sample_index"], [chunk.start, chunk.stop])
+        mine = {name: values[low:high] for name, values in spikes.items()}
+        begin = np.searchsorted(frames.unit, mine["unit_index"])
+        count = np.searchsorted(frames.unit, mine["unit_index"], side="right") - begin
+        spike = np.repeat(np.arange(len(count)), count)
+        frame = np.repeat(begin, count) + np.arange(len(spike)) - np.repeat(np.cumsum(count) - count, count)
+        features = [np.zeros((0, *frames.own.shape[1:]), np.float32)]
+        traces = self.residual.within(chunk.start - self.halo, chunk.stop + self.halo)
+        for block in blocks(overlapped, chunk, self.halo):
+            a, b = np.searchsorted(mine["sample_index"], [block.start, block.stop])
+            rows = slice(*np.searchsorted(spike, [a, b]))
+            x = self.noise.whiten(traces.to_sd(block.traces, block.start - self.halo), self.backend)
+            at = mine["sample_index"][spike[rows]] - block.start + self.halo + frames.lag[frame[rows]]
+            cut = kernel("snippets", self.backend)(
+                x, rows=at, channels=frames.channels[frames.other[frame[rows]]], before=self.basis.before,
+                n_samples=len(self.basis.project), shifts=subsample.opposite(mine["shift"][spike[rows]]),
+                filters=subsample.shift_filters(),
+            )  # fmt: skip
+            left = np.einsum("nwk,wp->nkp", cut, self.basis.project, optimize=True)
+            features.append(left + mine["amplitude"][spike[rows], None, None] * frames.own[frame[rows]])
+        return {
+            **{name: mine[name][spike] for name in ("sample_index", "unit_index", "shift", "amplitude")},
+            "other_index": frames.other[frame],
+            "features": np.concatenate(features).astype(np.float32),
+        }
