@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_info
 from yass_dask.chunked import LazyParts, LazyTraces
 from yass_dask.errors import InputError
 from yass_dask.runtime import Executor, available_cores, choose, one_thread, plan
-from yass_dask.runtime.plan import PROCESS_BYTES
+from yass_dask.runtime.plan import PROCESS_BYTES, task_bytes, tree_bytes
 from yass_dask.store import Store
 
 MB = 2**20
@@ -33,7 +33,10 @@ class FakeRecording:
     n_channels: int = 4
     block_samples: int = 100
     duration_s: float = 20.5
-    dtype: np.dtype[Any] = np.dtype("int16")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.int16)
 
     def identity(self) -> dict[str, Any]:
         return {"source": "fake"}
@@ -123,6 +126,7 @@ class TestRun:
         assert local.client is not None
         tasks = {str(i): delayed(np.ones, pure=False)(10) for i in range(5)}
         local.run(tasks, lambda name: None)
+        local.client.nthreads()  # futures are released in the client's own thread: let it come by
         assert not local.client.futures
 
     def test_workers_and_this_process_compute_with_one_thread(
@@ -218,7 +222,7 @@ class TestChoice:
 
         with (
             dask.config.set({"distributed.comm.timeouts.connect": "200ms"}),
-            pytest.raises(InputError, match="tcp://127.0.0.1:9 cannot be reached"),
+            pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:9 cannot be reached"),
             Executor("tcp://127.0.0.1:9").open(),
         ):
             pytest.fail("port 9 answered")
@@ -287,8 +291,8 @@ class TestPlan:
     def test_memory_limit_holds(self, limit: int, processes: bool) -> None:
         found = plan(NEUROPIXELS, 1000 * MB, limit, 8, processes=processes)  # type: ignore[arg-type]
         assert found.peak_bytes <= limit
-        one_more = found.n_workers == 8 or found.chunk_blocks == 1
-        assert one_more, "workers are given up only after chunks are as short as they can be"
+        shortest = task_bytes(NEUROPIXELS, 1)  # type: ignore[arg-type]
+        assert found.n_workers == 8 or tree_bytes(shortest, found.n_workers + 1, processes) > limit
 
     def test_too_little_is_refused_with_the_number_that_would_do(self) -> None:
         with pytest.raises(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from dask.delayed import Delayed
+from dask.delayed import Delayed, delayed
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -118,3 +118,11 @@ class LazyParts:
     params: Any
     version: int
     open: Callable[[Mapping[str, Any]], Any]
+
+    @classmethod
+    def one(
+        cls, name: str, make: Callable[..., Arrays], *inputs: Any, params: Any, version: int, open: Callable[..., Any]
+    ) -> LazyParts:
+        """A result of a single task, `make(*inputs)`."""
+        task = delayed(make, name=name, pure=False)(*inputs)
+        return cls({name: task}, params, version, open)

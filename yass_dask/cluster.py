@@ -8,7 +8,6 @@ by template and by spikes, not here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from scipy.stats import chi2
 
 from yass_dask.backends import kernel
 from yass_dask.chunked import LazyParts
+from yass_dask.events import Events, evenly
 from yass_dask.features import Features
 
 
@@ -45,27 +45,11 @@ class ClusterParams(BaseModel):
     """Peaks farther from their cluster than all but this share of a Gaussian's points belong to no unit."""
 
 
-@dataclass(frozen=True)
-class Clusters:
-    """Peaks with the cluster they belong to: a unit in the making is a (channel, cluster) pair."""
-
-    table: Mapping[str, Any]
-
-    def load(self) -> dict[str, np.ndarray]:
-        """Fields sample_index, shift, channel_index, cluster_index (within the channel), weight; time order.
-
-        `unit_index` numbers the (channel, cluster) pairs in their order.
-        """
-        fields = {name: np.asarray(self.table[name][:]) for name in self.table}
-        order = np.lexsort((fields["channel_index"], fields["sample_index"]))
-        fields = {name: values[order] for name, values in fields.items()}
-        pairs = np.stack([fields["channel_index"], fields["cluster_index"]], axis=1).astype(np.int64)
-        _, unit = np.unique(pairs, axis=0, return_inverse=True)
-        return {**fields, "unit_index": unit.reshape(-1).astype(np.int32)}
-
-
 def cluster(features: Features, params: ClusterParams, backend: str) -> LazyParts:
-    """Small independent tasks, a few channels each."""
+    """Clusters of each channel's peaks: small independent tasks, a few channels each.
+
+    Opens as a mapping of fields sample_index, shift, channel_index, cluster_index (within the channel), weight.
+    """
     n_channels = len(features.channels)
     groups = np.array_split(np.arange(n_channels), min(n_channels, MAX_TASKS))
     parts = {
@@ -74,7 +58,7 @@ def cluster(features: Features, params: ClusterParams, backend: str) -> LazyPart
         )
         for group in groups
     }
-    return LazyParts(parts, params, 1, Clusters)
+    return LazyParts(parts, params, 1, dict)
 
 
 def cluster_channels(
@@ -94,6 +78,31 @@ def cluster_channels(
         "channel_index": columns["channel_index"][kept],
         "cluster_index": labels[kept].astype(np.int32),
         "weight": weights[kept].astype(np.float32),
+    }
+
+
+def gather_units(clusters: Mapping[str, Any], max_spikes: int) -> LazyParts:
+    """Members of the (channel, cluster) pairs as one table in time order, at most `max_spikes` of each.
+
+    Opens as Events with fields sample_index, unit_index, shift, amplitude (1), main_channel.
+    """
+    return LazyParts.one(
+        "units", _gather_units, clusters, max_spikes, params={"max_spikes": max_spikes}, version=1, open=Events
+    )
+
+
+def _gather_units(clusters: Mapping[str, Any], max_spikes: int) -> dict[str, np.ndarray]:
+    fields = {name: np.asarray(clusters[name][:]) for name in clusters}
+    pairs = np.stack([fields["channel_index"], fields["cluster_index"]], axis=1).astype(np.int64)
+    _, unit = np.unique(pairs, axis=0, return_inverse=True)
+    order = np.lexsort((unit.reshape(-1), fields["sample_index"]))
+    kept = order[evenly(unit.reshape(-1)[order], max_spikes)]
+    return {
+        "sample_index": fields["sample_index"][kept],
+        "unit_index": unit.reshape(-1)[kept].astype(np.int32),
+        "shift": fields["shift"][kept],
+        "amplitude": np.ones(len(kept), np.float32),
+        "main_channel": fields["channel_index"][kept],
     }
 
 

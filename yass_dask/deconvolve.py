@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from yass_dask import subsample
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.events import Events, between
 from yass_dask.features import Basis
 from yass_dask.kernels.bank import Bank, no_spikes
 from yass_dask.kernels.bank import Spikes as BlockSpikes
@@ -54,51 +55,46 @@ EMPTY_SPIKES = {
 }
 
 
-@dataclass(frozen=True)
-class Spikes:
-    """Spikes of a recording sorted by sample, then unit: opened from the store, read when asked for.
+# --- pursuit -----------------------------------------------------------------------------------------------------
 
-    Fields sample_index (int64), unit_index (int32), shift (int32, index into `subsample`'s bank: the spike is that
-    much later than its sample), amplitude (float32, times the template), gain (float32).
-    """
+
+@dataclass(frozen=True)
+class StoredBank:
+    """A bank on disk: a small handle that travels to tasks."""
 
     table: Mapping[str, Any]
 
-    def load(self) -> dict[str, np.ndarray]:
-        """All fields in memory."""
-        return {name: np.asarray(self.table[name][:]) for name in EMPTY_SPIKES}
-
-    def within(self, start: int, stop: int) -> dict[str, np.ndarray]:
-        """Fields of the spikes with start <= sample < stop."""
-        low, high = (_first_from(self.table["sample_index"], sample) for sample in (start, stop))
-        return {name: np.asarray(self.table[name][low:high]) for name in EMPTY_SPIKES}
-
-    def __len__(self) -> int:
-        return int(self.table["sample_index"].shape[0])
+    def load(self) -> Bank:
+        """The bank in memory."""
+        fields = {name: np.asarray(self.table[name][:]) for name in self.table}
+        numbers = {name: fields.pop(name)[0].item() for name in BANK_NUMBERS}
+        return Bank(**fields, **numbers)
 
 
-WHOLE_ROWS = 1_000_000
-
-
-def _first_from(samples: Any, sample: int) -> int:
-    """First row whose sample is not before `sample`; large tables are searched without being read."""
-    low, high = 0, samples.shape[0]
-    while high - low > WHOLE_ROWS:
-        middle = (low + high) // 2
-        if samples[middle] < sample:
-            low = middle + 1
-        else:
-            high = middle
-    return low + int(np.searchsorted(np.asarray(samples[low:high]), sample))
-
-
-# --- pursuit -----------------------------------------------------------------------------------------------------
+BANK_NUMBERS = ("peak", "refractory", "amplitude_low", "amplitude_high")
 
 
 def make_bank(
     templates: Templates, noise: Noise, basis: Basis, recording: Recording, params: DeconvolveParams
+) -> LazyParts:
+    """Everything the pursuit kernels need to know about the templates; opens as StoredBank."""
+    refractory = recording.samples(params.refractory_ms)
+    return LazyParts.one(
+        "bank", _bank_fields, templates, noise, basis, refractory, params, params=params, version=1, open=StoredBank
+    )
+
+
+def _bank_fields(
+    templates: Templates, noise: Noise, basis: Basis, refractory: int, params: DeconvolveParams
+) -> dict[str, np.ndarray]:
+    fields = bank_of(templates, noise, basis, refractory, params)._asdict()
+    return {name: np.array([value]) if name in BANK_NUMBERS else value for name, value in fields.items()}
+
+
+def bank_of(
+    templates: Templates, noise: Noise, basis: Basis, refractory: int, params: DeconvolveParams
 ) -> Bank:
-    """Everything the pursuit kernels need to know about the templates."""
+    """The bank in memory; `refractory` in samples."""
     ranked = low_rank(templates, noise, params.rank, params.max_support)
     start, other = pairs(ranked, templates.n_channels)
     levels = noise_levels(ranked, basis)
@@ -114,25 +110,30 @@ def make_bank(
         pair_overlaps(ranked, start, other, templates.n_channels),
         subsample.shift_filters(),
         templates.peak,
-        recording.samples(params.refractory_ms),
+        refractory,
         params.amplitude_low,
         params.amplitude_high,
     )
 
 
-def deconvolve_even(clean: Clean, noise: Noise, bank: Any, n_samples: int, params: DeconvolveParams, backend: str) -> LazyParts:
+def deconvolve_even(clean: Clean, noise: Noise, bank: StoredBank, n_samples: int, params: DeconvolveParams, backend: str) -> LazyParts:
     """Spikes of the even blocks, each pursued with its halo; first half of `deconvolve`.
 
     Parameters
     ----------
-    bank : Bank, or a Delayed that gives one
+    bank : its templates are matched
     n_samples : length of a template
+    
+    Returns
+    -------
+    Opens as Events with fields sample_index (int64), unit_index (int32), shift (int32, index into `subsample`'s bank:
+    the spike is that much later than its sample), amplitude (float32, times the template), gain (float32).
     """
     return _deconvolve(clean, noise, bank, n_samples, None, params, backend)
 
 
 def deconvolve(
-    clean: Clean, noise: Noise, bank: Any, n_samples: int, even: Spikes, params: DeconvolveParams, backend: str
+    clean: Clean, noise: Noise, bank: StoredBank, n_samples: int, even: Events, params: DeconvolveParams, backend: str
 ) -> LazyParts:
     """All spikes: those of the even blocks, and those of the odd blocks fitted beside them.
 
@@ -143,7 +144,7 @@ def deconvolve(
 
 
 def _deconvolve(
-    clean: Clean, noise: Noise, bank: Any, n_samples: int, even: Spikes | None, params: DeconvolveParams, backend: str
+    clean: Clean, noise: Noise, bank: StoredBank, n_samples: int, even: Events | None, params: DeconvolveParams, backend: str
 ) -> LazyParts:
     halo = 2 * n_samples + 2 * subsample.REACH
     pursuer = _Pursuer(clean, noise, halo, params.n_sweeps, backend)
@@ -152,7 +153,7 @@ def _deconvolve(
         chunk.name: delayed(pursuer.chunk, name="deconvolve", pure=False)(piece, chunk, bank, even)
         for chunk, piece in zip(clean.recording.chunks, overlapped, strict=True)
     }
-    return LazyParts(parts, params, 1, Spikes)
+    return LazyParts(parts, params, 1, Events)
 
 
 @dataclass(frozen=True)
@@ -163,15 +164,16 @@ class _Pursuer:
     n_sweeps: int
     backend: str
 
-    def chunk(self, overlapped: np.ndarray, chunk: Chunk, bank: Bank, even: Spikes | None) -> dict[str, np.ndarray]:
+    def chunk(self, overlapped: np.ndarray, chunk: Chunk, stored: StoredBank, even: Events | None) -> dict[str, np.ndarray]:
         """Spikes of the even blocks of a chunk; given the even ones, of all its blocks."""
+        bank = stored.load()
         given = EMPTY_SPIKES if even is None else even.within(chunk.start - self.halo, chunk.stop + self.halo)
         found = []
         for block in blocks(overlapped, chunk, self.halo):
             if block.number % 2 == (0 if even is None else 1):
                 found.append(self._block(block.traces, block.start, block.stop, bank, given, even is not None))
             elif even is not None:
-                found.append(_between(given, block.start, block.stop))
+                found.append(between(given, block.start, block.stop))
         return {name: np.concatenate([empty, *(f[name] for f in found)]) for name, empty in EMPTY_SPIKES.items()}
 
     def _block(
@@ -181,7 +183,7 @@ class _Pursuer:
             return EMPTY_SPIKES
         x = self.noise.whiten(self.clean.to_sd(traces), self.backend)
         origin = start - self.halo
-        near = _between(given, origin, origin + len(x))
+        near = between(given, origin, origin + len(x))
         fixed = BlockSpikes(near["sample_index"] - origin, *(near[k] for k in ("unit_index", "shift", "amplitude", "gain")))
         first, last = (self.halo, self.halo + stop - start) if core_only else (0, len(x) - self.halo + stop - start)
         last = min(last, len(x))
@@ -195,12 +197,7 @@ class _Pursuer:
             "amplitude": found.amplitude,
             "gain": found.gain,
         }
-        return _between(spikes, start, stop)
-
-
-def _between(spikes: Mapping[str, np.ndarray], start: int, stop: int) -> dict[str, np.ndarray]:
-    low, high = np.searchsorted(spikes["sample_index"], [start, stop])
-    return {name: values[low:high] for name, values in spikes.items()}
+        return between(spikes, start, stop)
 
 
 # --- residual ----------------------------------------------------------------------------------------------------
@@ -232,7 +229,7 @@ class Residual:
         if len(self.templates) == 0:
             return x
         reach = self.templates.n_samples + subsample.REACH
-        near = _between(self.spikes, start - reach, start + len(x) + reach)
+        near = between(self.spikes, start - reach, start + len(x) + reach)
         return kernel("subtract", self.backend)(
             x, rows=near["sample_index"] - start, units=near["unit_index"], shifts=near["shift"],
             amplitudes=near["amplitude"], waveforms=self.templates.waveforms, channels=self.templates.channels,
@@ -240,7 +237,7 @@ class Residual:
         )  # fmt: skip
 
 
-def residual(clean: Clean, templates: Templates, spikes: Spikes, backend: str = "numba") -> Any:
+def residual(clean: Clean, templates: Templates, spikes: Events, backend: str = "numba") -> Any:
     """Lazy residual traces, (n_samples, n_channels) float32 dask array in noise standard deviations."""
     import dask.array as da
 

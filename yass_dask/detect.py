@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from dask import delayed
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.events import Events
 from yass_dask.preprocess import Noise, StandardTraces, nearest_channels
 
 
@@ -33,23 +33,6 @@ class DetectParams(BaseModel):
 SIGNS = {"both": 0, "negative": -1, "positive": 1}
 
 
-@dataclass(frozen=True)
-class Peaks:
-    """Peaks of a recording, sorted by sample, then channel; opened from the store, read when asked for."""
-
-    table: Mapping[str, Any]
-
-    def load(self, clear_only: bool = False) -> dict[str, np.ndarray]:
-        """Fields sample_index (int64), channel_index (int32), amplitude (float32, sd), is_clear (bool)."""
-        fields = {name: np.asarray(self.table[name][:]) for name in EMPTY_PEAKS}
-        if clear_only:
-            return {name: values[fields["is_clear"]] for name, values in fields.items()}
-        return fields
-
-    def __len__(self) -> int:
-        return int(self.table["sample_index"].shape[0])
-
-
 EMPTY_PEAKS = {
     "sample_index": np.zeros(0, np.int64),
     "channel_index": np.zeros(0, np.int32),
@@ -61,6 +44,7 @@ EMPTY_PEAKS = {
 def detect(clean: StandardTraces, noise: Noise, params: DetectParams, backend: str) -> LazyParts:
     """Peaks of the whitened traces (YASS's all spikes; those with `is_clear` are its clear spikes).
 
+    Opens as Events with fields sample_index (int64), channel_index (int32), amplitude (float32, sd), is_clear (bool).
     Exact at chunk and block borders: a block sees as far beyond its core as the rule looks.
     """
     recording = clean.recording
@@ -74,7 +58,7 @@ def detect(clean: StandardTraces, noise: Noise, params: DetectParams, backend: s
         chunk.name: delayed(finder.chunk, name="detect", pure=False)(piece, chunk, 2 * reach)
         for chunk, piece in zip(recording.chunks, overlapped, strict=True)
     }
-    return LazyParts(parts, params, 1, Peaks)
+    return LazyParts(parts, params, 1, Events)
 
 
 def neighbor_lists(clean: StandardTraces, radius_um: float) -> np.ndarray:

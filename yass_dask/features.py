@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from yass_dask import subsample
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks
-from yass_dask.detect import Peaks
+from yass_dask.events import Events, evenly
 from yass_dask.preprocess import Noise, StandardTraces, nearest_channels, sampled_blocks
 
 
@@ -57,32 +57,22 @@ class Basis:
 # --- which peaks -------------------------------------------------------------------------------------------------
 
 
-def thin(peaks: Peaks, limit: int, n_channels: int) -> dict[str, np.ndarray]:
-    """Clear peaks, at most `limit` of each channel, spread evenly over the recording."""
-    clear = peaks.load(clear_only=True)
-    return {name: values[evenly(clear["channel_index"], limit, n_channels)] for name, values in clear.items()}
+def choose_peaks(peaks: Events, params: FeatureParams) -> LazyParts:
+    """Clear peaks, at most `max_peaks` of each channel, spread evenly over the recording."""
+    return LazyParts.one("chosen", _choose, peaks, params.max_peaks, params=params, version=1, open=Events)
 
 
-def evenly(groups: np.ndarray, limit: int, n_groups: int) -> np.ndarray:
-    """(n,) bool: at most `limit` members of each group, spread evenly over their order."""
-    counts = np.bincount(groups, minlength=n_groups)
-    rank = np.empty(len(groups), np.int64)
-    order = np.argsort(groups, kind="stable")
-    rank[order] = np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
-    count = counts[groups]
-    # A member is kept where the running share limit/count passes a whole number.
-    return (count <= limit) | ((rank + 1) * limit // count > rank * limit // count)
-
-
-def _of_chunk(events: dict[str, np.ndarray], chunk: Chunk) -> dict[str, np.ndarray]:
-    low, high = np.searchsorted(events["sample_index"], [chunk.start, chunk.stop])
-    return {name: values[low:high] for name, values in events.items()}
+def _choose(peaks: Events, limit: int) -> dict[str, np.ndarray]:
+    fields = peaks.load()
+    clear = {name: fields[name][fields["is_clear"]] for name in ("sample_index", "channel_index")}
+    kept = evenly(clear["channel_index"], limit)
+    return {name: values[kept] for name, values in clear.items()}
 
 
 # --- basis -------------------------------------------------------------------------------------------------------
 
 
-def measure_basis(clean: StandardTraces, noise: Noise, peaks: Peaks, params: FeatureParams, backend: str) -> LazyParts:
+def measure_basis(clean: StandardTraces, noise: Noise, peaks: Events, params: FeatureParams, backend: str) -> LazyParts:
     """Principal components of clear peaks' waveforms on their main channel, by a robust covariance.
 
     Each waveform is scaled to unit norm first (the spatial sign covariance), so that neither artifacts nor the
@@ -136,11 +126,10 @@ class Features:
 
 
 def measure_features(
-    clean: StandardTraces, noise: Noise, peaks: Peaks, basis: Basis, params: FeatureParams, backend: str
+    clean: StandardTraces, noise: Noise, chosen: Events, basis: Basis, params: FeatureParams, backend: str
 ) -> LazyParts:
     """Features of clear peaks, aligned to a fraction of a sample on the main channel."""
     cutter = _cutter(clean, noise, params, backend)
-    chosen = delayed(thin, name="thin")(peaks, params.max_peaks, clean.recording.n_channels)
     overlapped = clean.recording.overlapped(cutter.halo, "zero").to_delayed()[:, 0]
     parts = {
         chunk.name: delayed(cutter.features, name="features", pure=False)(piece, chunk, chosen, basis)
@@ -171,9 +160,9 @@ class _Cutter:
     def halo(self) -> int:
         return self.n_samples + subsample.REACH + 1
 
-    def features(self, overlapped: np.ndarray, chunk: Chunk, peaks: dict, basis: Basis) -> dict[str, np.ndarray]:
+    def features(self, overlapped: np.ndarray, chunk: Chunk, peaks: Events, basis: Basis) -> dict[str, np.ndarray]:
         """Features of the peaks of one chunk."""
-        mine = _of_chunk(peaks, chunk)
+        mine = peaks.within(chunk.start, chunk.stop)
         found, shifts = [np.zeros((0, self.channels.shape[1], basis.project.shape[1]), np.float32)], []
         for x, rows, which in self._whitened(overlapped, chunk, mine):
             main = mine["channel_index"][which]
@@ -188,9 +177,10 @@ class _Cutter:
             "features": np.concatenate(found),
         }
 
-    def basis_sums(self, overlapped: np.ndarray, chunk: Chunk, peaks: Peaks, n_lags: int) -> dict[str, np.ndarray]:
+    def basis_sums(self, overlapped: np.ndarray, chunk: Chunk, peaks: Events, n_lags: int) -> dict[str, np.ndarray]:
         """Sums over a sampled block: products of unit-norm waveforms; lagged products of noise, and their number."""
-        mine = _of_chunk(peaks.load(clear_only=True), chunk)
+        mine = peaks.within(chunk.start, chunk.stop)
+        mine = {name: mine[name][mine["is_clear"]] for name in ("sample_index", "channel_index")}
         waveform = np.zeros((self.n_samples, self.n_samples))
         lagged, count = np.zeros(n_lags), 0.0
         for x, rows, which in self._whitened(overlapped, chunk, mine):

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dask import delayed
 from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask.backends import kernel
 from yass_dask.chunked import LazyParts
 from yass_dask.cluster import ClusterParams, assign, discriminant
-from yass_dask.deconvolve import Spikes
-from yass_dask.unitfeatures import Frames, UnitFeatures
+from yass_dask.events import Events, evenly
+from yass_dask.templates import Templates
+from yass_dask.unitfeatures import Frames, StoredFrames
 
 
 class MergeParams(BaseModel):
@@ -36,6 +36,8 @@ class MergeParams(BaseModel):
     """Units whose whitened templates are farther apart are never compared."""
     max_spikes: int = Field(400, ge=50)
     """Spikes looked at per unit, spread evenly over the recording."""
+    max_coincident: float = Field(0.5, gt=0, le=1)
+    """A unit of which more than this share fires together with a larger one nearby is a double, dropped at the end."""
     refractory_ms: float = Field(1.5, gt=0)
     """Two units that fire within this time of each other as often as by chance are not one unit."""
 
@@ -44,52 +46,80 @@ class MergeParams(BaseModel):
 class Revision:
     """The pieces that units were split into, and the group (new unit) each piece belongs to."""
 
-    events: dict[str, np.ndarray]
+    members: dict[str, np.ndarray]
     """sample_index, unit_index (the piece), shift, amplitude; spikes that belong to no piece are left out"""
     piece_unit: np.ndarray
-    """(n_pieces,) old unit of each piece"""
+    """(n_pieces,) old unit (its row) of each piece"""
+    piece_id: np.ndarray
+    """(n_pieces,) id of each piece: the unit's for its largest piece, a new one for the others"""
+    piece_count: np.ndarray
+    """(n_pieces,) spikes of each piece among those looked at"""
     piece_group: np.ndarray
-    """(n_pieces,) new unit of each piece, -1: dropped"""
+    """(n_pieces,) new unit of each piece, -1: dropped; a group's id is that of its largest piece"""
     audit: list[dict[str, Any]]
-    """One line a decision"""
+    """Lines {unit, action, into, reason}, by ids"""
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """Pieces in the making."""
+
+    of_spike: np.ndarray
+    unit: np.ndarray
+    ids: np.ndarray
+    count: np.ndarray
+
+
+@dataclass(frozen=True)
+class UnitFacts:
+    """What decisions need to know about the units that were pursued."""
+
+    ids: np.ndarray
+    levels: np.ndarray
+    next_id: int
+    refractory: int
+    """samples"""
+    n_samples: int
+    """length of the recording"""
 
 
 def revise(
-    features: UnitFeatures, spikes: Spikes, frames: Any, levels: Any, refractory: int, n_samples: int,
-    params: MergeParams, splitting: ClusterParams, backend: str,
+    features: Events, spikes: Events, frames: StoredFrames, facts: UnitFacts, params: MergeParams,
+    splitting: ClusterParams, backend: str,
 ) -> LazyParts:  # fmt: skip
-    """Decide on splits, merges and drops.
+    """Decide on splits, merges and drops; opens as Revision.
 
     Parameters
     ----------
-    frames : Delayed Frames of the templates that were pursued
-    levels : (n_units,) distance of each template from nothing, in noise standard deviations along it
-    refractory, n_samples : in samples: the refractory time, the recording's length
+    features : cleaned spikes in their units' frames
+    spikes : all spikes of the round
     """
-    part = delayed(_revise, name="revise", pure=False)(
-        features, spikes, frames, levels, refractory, n_samples, params, splitting, backend
-    )
-    return LazyParts({"revision": part}, params, 1, _open)
+    return LazyParts.one(
+        "revision", _revise, features, spikes, frames, facts, params, splitting, backend,
+        params={"merge": params.model_dump(), "split": splitting.model_dump()}, version=1, open=_open,
+    )  # fmt: skip
 
 
 def _revise(
-    features: UnitFeatures, spikes: Spikes, frames: Frames, levels: np.ndarray, refractory: int, n_samples: int,
-    params: MergeParams, splitting: ClusterParams, backend: str,
+    features: Events, spikes: Events, frames: StoredFrames, facts: UnitFacts, params: MergeParams,
+    splitting: ClusterParams, backend: str,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     rows = features.load()
     audit: list[dict[str, Any]] = []
     own = rows["unit_index"] == rows["other_index"]
     mine = {name: values[own] for name, values in rows.items()}
-    piece, piece_unit = split(mine, len(levels), splitting, audit, backend)
-    alive = _large_enough(piece, piece_unit, levels, params, audit)
-    trains = _Trains(spikes.load(), refractory, n_samples)
-    pairs = _compare(rows, mine, piece, piece_unit, frames, params, backend)
-    group = _join(pairs, alive, piece_unit, np.bincount(piece[piece >= 0], minlength=len(alive)), trains, params, audit)
-    kept = piece >= 0
+    pieces = split(mine, facts, splitting, audit, backend)
+    alive = _large_enough(pieces, facts, params, audit)
+    trains = _Trains(spikes.load(), facts)
+    compared = _compare(rows, mine, pieces, frames.load(), backend)
+    group = _join(compared, alive, pieces, trains, params, audit)
+    kept = pieces.of_spike >= 0
     return {
         **{name: mine[name][kept] for name in ("sample_index", "shift", "amplitude")},
-        "unit_index": piece[kept].astype(np.int32),
-        "piece_unit": piece_unit.astype(np.int32),
+        "unit_index": pieces.of_spike[kept].astype(np.int32),
+        "piece_unit": pieces.unit.astype(np.int32),
+        "piece_id": pieces.ids,
+        "piece_count": pieces.count,
         "piece_group": group.astype(np.int32),
         "audit": np.frombuffer(json.dumps(audit).encode(), np.uint8),
     }
@@ -97,59 +127,70 @@ def _revise(
 
 def _open(table: Mapping[str, Any]) -> Revision:
     fields = {name: np.asarray(table[name][:]) for name in table}
-    audit = json.loads(fields.pop("audit").tobytes().decode() or "[]")
-    return Revision(
-        {name: fields[name] for name in ("sample_index", "unit_index", "shift", "amplitude")},
-        fields["piece_unit"],
-        fields["piece_group"],
-        audit,
+    audit = json.loads(fields.pop("audit").tobytes())
+    members = {name: fields.pop(name) for name in ("sample_index", "unit_index", "shift", "amplitude")}
+    return Revision(members, **fields, audit=audit)
+
+
+def gather_pieces(revision: Revision, templates: Templates, max_spikes: int) -> LazyParts:
+    """Members of the pieces as one table in time order, at most `max_spikes` of each.
+
+    Opens as Events with fields sample_index, unit_index, shift, amplitude, main_channel.
+    """
+    main = templates.channels[revision.piece_unit, 0]
+    return LazyParts.one(
+        "pieces", _gather_pieces, revision, main, max_spikes, params={"max_spikes": max_spikes}, version=1, open=Events
     )
+
+
+def _gather_pieces(revision: Revision, main: np.ndarray, max_spikes: int) -> dict[str, np.ndarray]:
+    order = np.argsort(revision.members["sample_index"], kind="stable")
+    kept = order[evenly(revision.members["unit_index"][order], max_spikes)]
+    members = {name: values[kept] for name, values in revision.members.items()}
+    return {**members, "main_channel": main[members["unit_index"]].astype(np.int32)}
 
 
 # --- split -------------------------------------------------------------------------------------------------------
 
 
 def split(
-    rows: Mapping[str, np.ndarray], n_units: int, params: ClusterParams, audit: list, backend: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cut units whose cleaned spikes form separate clusters.
-
-    Returns
-    -------
-    piece : (n_rows,) piece of each spike, -1 for outliers; piece_unit : (n_pieces,) the unit it was cut from
-    """
+    rows: Mapping[str, np.ndarray], facts: UnitFacts, params: ClusterParams, audit: list, backend: str
+) -> _Pieces:
+    """Cut units whose cleaned spikes form separate clusters; spikes that lie in none belong to no piece."""
     piece = np.full(len(rows["unit_index"]), -1)
-    owners: list[int] = []
-    for unit in range(n_units):
+    owners, ids, counts, next_id = [], [], [], facts.next_id
+    for unit, unit_id in enumerate(facts.ids):
         members = np.flatnonzero(rows["unit_index"] == unit)
         labels, _ = assign(rows["features"][members], params, backend)
-        if labels.max(initial=-1) <= 0:
-            labels = np.where(labels >= 0, 0, -1) if (labels >= 0).any() else np.zeros(len(members), int)
-        n_pieces = int(labels.max(initial=0)) + 1
+        if labels.max(initial=-1) < 0:
+            labels = np.zeros(len(members), int)
+        sizes = np.bincount(labels[labels >= 0], minlength=1)
         piece[members] = np.where(labels >= 0, labels + len(owners), -1)
-        if n_pieces > 1:
-            sizes = np.bincount(labels[labels >= 0]).tolist()
-            audit.append({"unit": unit, "action": "split", "reason": f"its spikes form {n_pieces} clusters",
-                          "pieces": list(range(len(owners), len(owners) + n_pieces)), "sizes": sizes})  # fmt: skip
-        owners += [unit] * n_pieces
-    return piece, np.array(owners, np.int64)
+        for k, size in enumerate(sizes):
+            is_first = k == int(sizes.argmax())
+            owners.append(unit)
+            ids.append(int(unit_id) if is_first else next_id)
+            counts.append(int(size))
+            if not is_first:
+                audit.append({"unit": next_id, "action": "split", "into": None,
+                              "reason": f"{size} spikes of unit {unit_id} form a cluster of their own"})  # fmt: skip
+                next_id += 1
+    return _Pieces(piece, *(np.array(values, np.int64) for values in (owners, ids, counts)))
 
 
-def _large_enough(
-    piece: np.ndarray, piece_unit: np.ndarray, levels: np.ndarray, params: MergeParams, audit: list
-) -> np.ndarray:
+def _large_enough(pieces: _Pieces, facts: UnitFacts, params: MergeParams, audit: list) -> np.ndarray:
     """(n_pieces,) bool: pieces that are units; the others are dropped, with the reason."""
-    count = np.bincount(piece[piece >= 0], minlength=len(piece_unit))
-    alive = np.ones(len(piece_unit), bool)
-    for p, unit in enumerate(piece_unit):
-        if count[p] < params.min_spikes:
-            reason = f"{count[p]} spikes, fewer than {params.min_spikes}"
-        elif levels[unit] < params.min_distance_sd:
-            reason = f"its template is {levels[unit]:.1f} noise sd from nothing, less than {params.min_distance_sd:g}"
+    alive = np.ones(len(pieces.unit), bool)
+    for p, (unit, unit_id, count) in enumerate(zip(pieces.unit, pieces.ids, pieces.count, strict=True)):
+        level = facts.levels[unit]
+        if count < params.min_spikes:
+            reason = f"{count} spikes, fewer than {params.min_spikes}"
+        elif level < params.min_distance_sd:
+            reason = f"its template is {level:.1f} noise sd from nothing, less than {params.min_distance_sd:g}"
         else:
             continue
         alive[p] = False
-        audit.append({"unit": int(unit), "piece": p, "action": "drop", "reason": reason})
+        audit.append({"unit": int(unit_id), "action": "drop", "into": None, "reason": reason})
     return alive
 
 
@@ -157,13 +198,13 @@ def _large_enough(
 
 
 def _compare(
-    rows: Mapping[str, np.ndarray], mine: Mapping[str, np.ndarray], piece: np.ndarray, piece_unit: np.ndarray,
-    frames: Frames, params: MergeParams, backend: str,
-) -> list[tuple[float, int, int, float]]:  # fmt: skip
+    rows: Mapping[str, np.ndarray], mine: Mapping[str, np.ndarray], pieces: _Pieces, frames: Frames, backend: str
+) -> list[tuple[float, int, int, float]]:
     """(distance, piece, piece, valley) of every pair of pieces of units that see each other, the nearest first."""
-    own_piece = {(int(u), int(t)): int(p) for u, t, p in zip(mine["unit_index"], mine["sample_index"], piece, strict=True)}
+    spike = zip(mine["unit_index"].tolist(), mine["sample_index"].tolist(), strict=True)
+    piece_of = dict(zip(spike, pieces.of_spike.tolist(), strict=True))
     row_piece = np.array(
-        [own_piece[int(u), int(t)] for u, t in zip(rows["unit_index"], rows["sample_index"], strict=True)], np.int64
+        [piece_of[key] for key in zip(rows["unit_index"].tolist(), rows["sample_index"].tolist(), strict=True)], np.int64
     )
     compared = []
     for u, v, distance in zip(frames.unit, frames.other, frames.distance, strict=True):
@@ -171,8 +212,8 @@ def _compare(
             continue
         seen = (rows["unit_index"] == u) & (rows["other_index"] == v)
         there = (rows["unit_index"] == v) & (rows["other_index"] == v)
-        for p in np.flatnonzero(piece_unit == u):
-            for q in np.flatnonzero(piece_unit == v):
+        for p in np.flatnonzero(pieces.unit == u):
+            for q in np.flatnonzero(pieces.unit == v):
                 a, b = (rows["features"][where & (row_piece == k)] for where, k in ((seen, p), (there, q)))
                 compared.append((float(distance), int(p), int(q), separation(a, b, backend)))
     return sorted(compared)
@@ -185,9 +226,9 @@ def separation(a: np.ndarray, b: np.ndarray, backend: str) -> float:
     ----------
     a, b : (n, n_local, n_components) features in one frame
     """
-    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
     if min(len(a), len(b)) < 4:
         return 1.0
+    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
     left, right = [], []
     for half in (0, 1):
         learn = [group[half::2] for group in (a, b)]
@@ -203,12 +244,12 @@ def separation(a: np.ndarray, b: np.ndarray, backend: str) -> float:
 class _Trains:
     """Full spike trains, to count how often two units fire together."""
 
-    def __init__(self, spikes: Mapping[str, np.ndarray], refractory: int, n_samples: int) -> None:
+    def __init__(self, spikes: Mapping[str, np.ndarray], facts: UnitFacts) -> None:
         order = np.argsort(spikes["unit_index"], kind="stable")
         units = spikes["unit_index"][order]
         self.samples = spikes["sample_index"][order]
         self.start = np.searchsorted(units, np.arange(int(units.max(initial=-1)) + 2))
-        self.refractory, self.n_samples = refractory, n_samples
+        self.refractory, self.n_samples = facts.refractory, facts.n_samples
 
     def of(self, unit: int) -> np.ndarray:
         if unit + 1 >= len(self.start):
@@ -233,32 +274,30 @@ class _Trains:
 
 
 def _join(
-    pairs: list[tuple[float, int, int, float]], alive: np.ndarray, piece_unit: np.ndarray, sizes: np.ndarray,
-    trains: _Trains, params: MergeParams, audit: list,
+    compared: list[tuple[float, int, int, float]], alive: np.ndarray, pieces: _Pieces, trains: _Trains,
+    params: MergeParams, audit: list,
 ) -> np.ndarray:  # fmt: skip
     """New unit of each piece: pairs without a valley are joined, the nearest first, unless a member objects."""
     verdict: dict[tuple[int, int], float] = {}
-    for _, p, q, depth in pairs:
+    for _, p, q, depth in compared:
         key = (min(p, q), max(p, q))
         verdict[key] = min(verdict.get(key, 1.0), depth)
     root = np.arange(len(alive))
-    for distance, p, q, _ in pairs:
+    for distance, p, q, _ in compared:
         a, b = root[p], root[q]
-        if a == b or not (alive[p] and alive[q]) or verdict[min(p, q), max(p, q)] < params.valley:
+        if a == b or not (alive[p] and alive[q]):
             continue
         members = [(i, j) for i in np.flatnonzero(root == a) for j in np.flatnonzero(root == b)]
-        depths = [verdict[min(i, j), max(i, j)] for i, j in members if (min(i, j), max(i, j)) in verdict]
-        if min(depths, default=1.0) < params.valley:
+        depth = min(verdict.get((min(i, j), max(i, j)), 1.0) for i, j in members)
+        found, expected = trains.together(int(pieces.unit[p]), int(pieces.unit[q]))
+        independent = pieces.unit[p] != pieces.unit[q] and expected >= 10 and found > 0.5 * expected
+        if depth < params.valley or independent:
             continue
-        found, expected = trains.together(int(piece_unit[p]), int(piece_unit[q]))
-        if piece_unit[p] != piece_unit[q] and expected >= 10 and found > 0.5 * expected:
-            continue
-        larger, smaller = (a, b) if sizes[root == a].sum() >= sizes[root == b].sum() else (b, a)
+        larger, smaller = sorted((a, b), key=lambda piece: (-pieces.count[piece], piece))
         root[root == smaller] = larger
-        audit.append({"unit": int(piece_unit[smaller]), "piece": int(smaller), "action": "merge",
-                      "into_piece": int(larger), "into": int(piece_unit[larger]),
-                      "reason": f"no valley between their spikes ({min(depths, default=1.0):.2f}), templates "
-                      f"{distance:.1f} apart, {found} of {expected:.1f} expected joint spikes"})  # fmt: skip
+        audit.append({"unit": int(pieces.ids[smaller]), "action": "merge", "into": int(pieces.ids[larger]),
+                      "reason": f"no valley between their spikes ({depth:.2f}), templates {distance:.1f} apart, "
+                      f"{found} joint spikes where chance gives {expected:.1f}"})  # fmt: skip
     root[~alive] = -1
     kept, group = np.unique(root, return_inverse=True)
     return group.reshape(-1) - int(len(kept) > 0 and kept[0] == -1)

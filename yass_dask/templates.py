@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from yass_dask import subsample
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks
-from yass_dask.features import evenly, peak_shift
+from yass_dask.events import Events
+from yass_dask.features import peak_shift
 from yass_dask.preprocess import Clean, StandardTraces, nearest_channels
 from yass_dask.recording import Recording
 
@@ -49,6 +50,8 @@ class Templates:
     """(n_units, n_local) int32; padded with n_channels (waveform 0 there)"""
     n_spikes: np.ndarray
     """(n_units,) spikes averaged"""
+    ids: np.ndarray
+    """(n_units,) int64, ascending; a unit keeps its id from round to round"""
     peak: int
     """Sample at which a spike's time lies"""
     n_channels: int
@@ -69,15 +72,13 @@ class Templates:
 
     def select(self, units: np.ndarray) -> Templates:
         """Templates of some units."""
-        return replace(
-            self, waveforms=self.waveforms[units], channels=self.channels[units], n_spikes=self.n_spikes[units]
-        )
+        names = ("waveforms", "channels", "n_spikes", "ids")
+        return replace(self, **{name: getattr(self, name)[units] for name in names})
 
     def joined(self, other: Templates) -> Templates:
         """These units, then the other's."""
-        stacked = (np.concatenate([a, b]) for a, b in (
-            (self.waveforms, other.waveforms), (self.channels, other.channels), (self.n_spikes, other.n_spikes)))  # fmt: skip
-        return Templates(*stacked, self.peak, self.n_channels)
+        names = ("waveforms", "channels", "n_spikes", "ids")
+        return replace(self, **{name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names})
 
     def main_channels(self, unit_per_sd: np.ndarray) -> np.ndarray:
         """(n_units,) channel of the largest extremum in the recording's unit."""
@@ -96,38 +97,12 @@ FIXED_POINT = 1024
 """Sums are kept in whole 1/1024 sd: integer sums do not depend on the order of the chunks' borders."""
 
 
-@dataclass(frozen=True)
-class Events:
-    """Events of units: when, whose, how large; sorted by sample."""
-
-    sample_index: np.ndarray
-    unit_index: np.ndarray
-    shift: np.ndarray
-    amplitude: np.ndarray
-    main_channels: np.ndarray
-    """(n_units,) channel around which each unit is averaged"""
-
-    @classmethod
-    def of(cls, fields: Mapping[str, np.ndarray], main_channels: np.ndarray, max_spikes: int) -> Events:
-        """At most `max_spikes` events of each unit, spread evenly."""
-        kept = evenly(fields["unit_index"], max_spikes, len(main_channels))
-        amplitude = fields.get("amplitude", np.ones(len(kept), np.float32))
-        picked = (fields[name][kept] for name in ("sample_index", "unit_index", "shift"))
-        return cls(*picked, amplitude[kept], main_channels)
-
-    def within(self, start: int, stop: int) -> Events:
-        """Events of samples [start, stop)."""
-        low, high = np.searchsorted(self.sample_index, [start, stop])
-        names = ("sample_index", "unit_index", "shift", "amplitude")
-        return replace(self, **{name: getattr(self, name)[low:high] for name in names})
-
-
-def average(traces: StandardTraces, events: Any, params: TemplatesParams, backend: str) -> LazyParts:
+def average(traces: StandardTraces, events: Events, params: TemplatesParams, backend: str) -> LazyParts:
     """Weighted mean waveform of each unit's events, with `align_ms` more on both sides than a template has.
 
     Parameters
     ----------
-    events : Delayed Events
+    events : Events with fields sample_index, unit_index, shift, amplitude, main_channel
         The mean is sum(a x) / sum(a^2), a the amplitude: the least-squares template of x = a w.
 
     Returns
@@ -162,28 +137,28 @@ class _Averager:
     def sums(self, overlapped: np.ndarray, chunk: Chunk, events: Events) -> dict[str, np.ndarray]:
         """Sums over a chunk's events, for the units that have any."""
         mine = events.within(chunk.start, chunk.stop)
-        units, index = np.unique(mine.unit_index, return_inverse=True)
+        units, first, index = np.unique(mine["unit_index"], return_index=True, return_inverse=True)
         shape = (len(units), self.n_samples, self.channels.shape[1])
         sums, power = np.zeros(shape, np.int64), np.zeros(len(units), np.int64)
         traces = self.traces.within(chunk.start - self.halo, chunk.stop + self.halo)
         for block in blocks(overlapped, chunk, self.halo):
-            low, high = np.searchsorted(mine.sample_index, [block.start, block.stop])
+            low, high = np.searchsorted(mine["sample_index"], [block.start, block.stop])
             if low == high:
                 continue
             x = traces.to_sd(block.traces, block.start - self.halo)
-            rows = mine.sample_index[low:high] - block.start + self.halo
+            rows = mine["sample_index"][low:high] - block.start + self.halo
             waveforms = kernel("snippets", self.backend)(
-                x, rows=rows, channels=self.channels[mine.main_channels[mine.unit_index[low:high]]],
+                x, rows=rows, channels=self.channels[mine["main_channel"][low:high]],
                 before=self.before, n_samples=self.n_samples,
-                shifts=subsample.opposite(mine.shift[low:high]), filters=subsample.shift_filters(),
+                shifts=subsample.opposite(mine["shift"][low:high]), filters=subsample.shift_filters(),
             )  # fmt: skip
-            a = mine.amplitude[low:high]
+            a = mine["amplitude"][low:high]
             weighted = np.rint(waveforms * (a * FIXED_POINT)[:, None, None]).astype(np.int64)
             np.add.at(sums, index[low:high], weighted)
             np.add.at(power, index[low:high], np.rint(a * a * FIXED_POINT).astype(np.int64))
         return {
             "unit_index": units.astype(np.int32),
-            "main_channel": mine.main_channels[units].astype(np.int32),
+            "main_channel": mine["main_channel"][first].astype(np.int32),
             "count": np.bincount(index, minlength=len(units)).astype(np.int64),
             "power": power,
             "sums": sums,
@@ -219,7 +194,7 @@ def _means(table: Mapping[str, Any], margin: int) -> Averages:
 # --- alignment ---------------------------------------------------------------------------------------------------
 
 
-def aligned(averages: Averages, clean: Clean, params: TemplatesParams) -> Templates:
+def aligned(averages: Averages, ids: np.ndarray, clean: Clean, params: TemplatesParams) -> Templates:
     """Cut templates out of averages so that the largest extremum, in the recording's unit, lies at the peak.
 
     The largest of |w| within `align_ms` of the events' time; a parabola through it gives the fraction of a sample.
@@ -240,4 +215,4 @@ def aligned(averages: Averages, clean: Clean, params: TemplatesParams) -> Templa
         top = centre - move + int(row)
         index = peak_shift(np.sign(scaled[u, top, k]) * scaled[u], np.array([top]), np.array([k]))
         result[u] = shifted[subsample.opposite(index)[0], u, top - peak : top - peak + n_samples]
-    return Templates(result, channels, averages.n_spikes, peak, recording.n_channels)
+    return Templates(result, channels, averages.n_spikes, ids, peak, recording.n_channels)

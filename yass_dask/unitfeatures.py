@@ -16,10 +16,12 @@ from dask import delayed
 from yass_dask import subsample
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks
-from yass_dask.deconvolve import Residual, Spikes
-from yass_dask.features import Basis, FeatureParams, evenly
+from yass_dask.deconvolve import Residual
+from yass_dask.events import Events, evenly
+from yass_dask.features import Basis, FeatureParams
 from yass_dask.matching import distances, low_rank, pair_overlaps, pairs
 from yass_dask.preprocess import Noise, nearest_channels
+from yass_dask.recording import Recording
 from yass_dask.templates import Templates
 
 
@@ -41,21 +43,38 @@ class Frames(NamedTuple):
 
 
 @dataclass(frozen=True)
-class UnitFeatures:
-    """Rows of spikes in frames: fields sample_index, unit_index, other_index, shift, amplitude, features."""
+class StoredFrames:
+    """Frames on disk: a small handle that travels to tasks."""
 
     table: Mapping[str, Any]
 
-    def load(self) -> dict[str, np.ndarray]:
-        """All fields in memory (at most `max_spikes` of each unit were taken)."""
-        return {name: np.asarray(self.table[name][:]) for name in self.table}
+    def load(self) -> Frames:
+        """The frames in memory."""
+        return Frames(**{name: np.asarray(self.table[name][:]) for name in self.table})
 
 
 MAX_OTHERS = 4
 MAX_SHARE = 0.7
+MAX_LAG_MS = 1.0
 
 
 def find_frames(
+    templates: Templates, noise: Noise, basis: Basis, recording: Recording, params: FeatureParams, max_distance: float
+) -> LazyParts:
+    """Frames of the templates; opens as StoredFrames. See `frames_of`."""
+    near = nearest_channels(recording.neighbors(params.radius_um), recording.probe.positions, params.max_channels)
+    lag = recording.samples(MAX_LAG_MS)
+    return LazyParts.one(
+        "frames", _frame_fields, templates, noise, basis, near.astype(np.int32), max_distance, lag,
+        params={"features": params.model_dump(), "max_distance": max_distance}, version=1, open=StoredFrames,
+    )  # fmt: skip
+
+
+def _frame_fields(*inputs: Any) -> dict[str, np.ndarray]:
+    return frames_of(*inputs)._asdict()
+
+
+def frames_of(
     templates: Templates, noise: Noise, basis: Basis, near: np.ndarray, max_distance: float, max_lag: int
 ) -> Frames:
     """Frames of each unit: its own, and those of the few units whose templates are most alike.
@@ -102,38 +121,33 @@ def _seen(
     return (window.T @ basis.project).astype(np.float32)
 
 
-def measure_unit_features(
-    residual: Residual, noise: Noise, basis: Basis, spikes: Spikes, frames: Any, max_spikes: int,
-    params: FeatureParams, backend: str,
-) -> LazyParts:  # fmt: skip
-    """Features of at most `max_spikes` spikes of each unit in the unit's frames.
+def choose_spikes(spikes: Events, max_spikes: int) -> LazyParts:
+    """At most `max_spikes` spikes of each unit, spread evenly over the recording."""
+    params = {"max_spikes": max_spikes}
+    return LazyParts.one("chosen", _choose, spikes, max_spikes, params=params, version=1, open=Events)
 
-    Parameters
-    ----------
-    frames : Frames, or a Delayed that gives them
+
+def _choose(spikes: Events, max_spikes: int) -> dict[str, np.ndarray]:
+    fields = spikes.load()
+    kept = evenly(fields["unit_index"], max_spikes)
+    return {name: values[kept] for name, values in fields.items()}
+
+
+def measure_unit_features(
+    residual: Residual, noise: Noise, basis: Basis, chosen: Events, frames: StoredFrames, backend: str
+) -> LazyParts:
+    """Features of chosen spikes in their units' frames.
+
+    Opens as Events with fields sample_index, unit_index, other_index (whose frame), shift, amplitude, features.
     """
     recording = residual.recording
-    cutter = _FrameCutter(residual, noise, basis, len(basis.project) + recording.samples(2.0), backend)
-    chosen = delayed(_chosen, name="chosen")(spikes, max_spikes, len(residual.templates))
+    cutter = _FrameCutter(residual, noise, basis, len(basis.project) + recording.samples(2 * MAX_LAG_MS), backend)
     overlapped = recording.overlapped(cutter.halo, "zero").to_delayed()[:, 0]
     parts = {
         chunk.name: delayed(cutter.chunk, name="unitfeatures", pure=False)(piece, chunk, chosen, frames)
         for chunk, piece in zip(recording.chunks, overlapped, strict=True)
     }
-    return LazyParts(parts, (params, max_spikes), 1, UnitFeatures)
-
-
-def frame_channels(residual: Residual, params: FeatureParams) -> np.ndarray:
-    """(n_channels, n_local) channels that features around a channel are taken on."""
-    recording = residual.recording
-    near = recording.neighbors(params.radius_um)
-    return nearest_channels(near, recording.probe.positions, params.max_channels).astype(np.int32)
-
-
-def _chosen(spikes: Spikes, max_spikes: int, n_units: int) -> dict[str, np.ndarray]:
-    fields = spikes.load()
-    kept = evenly(fields["unit_index"], max_spikes, n_units)
-    return {name: values[kept] for name, values in fields.items()}
+    return LazyParts(parts, None, 1, Events)
 
 
 @dataclass(frozen=True)
@@ -144,10 +158,9 @@ class _FrameCutter:
     halo: int
     backend: str
 
-    def chunk(self, overlapped: np.ndarray, chunk: Chunk, spikes: dict, frames: Frames) -> dict[str, np.ndarray]:
+    def chunk(self, overlapped: np.ndarray, chunk: Chunk, chosen: Events, stored: StoredFrames) -> dict[str, np.ndarray]:
         """Rows of one chunk's spikes, spike by spike, frame by frame."""
-        low, high = np.searchsorted(spikes["sample_index"], [chunk.start, chunk.stop])
-        mine = {name: values[low:high] for name, values in spikes.items()}
+        frames, mine = stored.load(), chosen.within(chunk.start, chunk.stop)
         begin = np.searchsorted(frames.unit, mine["unit_index"])
         count = np.searchsorted(frames.unit, mine["unit_index"], side="right") - begin
         spike = np.repeat(np.arange(len(count)), count)

@@ -108,10 +108,7 @@ class Cluster:
         self.window = max(_WAITING_AT_LEAST, _WAITING_PER_THREAD * sum(client.nthreads().values()))
 
     def submit(self, name: str, job: Job) -> Any:
-        from distributed import Future
-
-        if any(isinstance(value, Future) for value in job.graph.values()):
-            # The input lies on the cluster already: only the scheduler can bring it to the task.
+        if _needs_futures(job.graph):  # only the scheduler can bring them to the task
             return self.client.get(job.graph, job.key, sync=False)
         return self.client.submit(job.on_cluster, key=f"{self.label}-{name}", pure=False)
 
@@ -130,3 +127,16 @@ class Cluster:
     def cancel(self, running: list[Any]) -> None:
         with contextlib.suppress(Exception):  # the cluster itself may be what failed
             self.client.cancel(running)
+
+
+def _needs_futures(graph: Mapping[Hashable, Any]) -> bool:
+    """Whether a part of the input lies on the cluster (the user persisted it there).
+
+    dask leaves such a part out of an optimised graph, so that a task depends on a key which the graph lacks.
+    """
+    from distributed import Future
+
+    return any(
+        isinstance(task, Future) or any(key not in graph for key in getattr(task, "dependencies", ()))
+        for task in graph.values()
+    )

@@ -53,8 +53,10 @@ def layout_for(n_rows: int, row_shape: tuple[int, ...], dtype: np.dtype) -> Layo
 
 @lru_cache(maxsize=1)
 def _codec() -> Any:
-    from numcodecs import Blosc
+    from numcodecs import Blosc, blosc
 
+    # With several threads Blosc stores a chunk's pieces in the order they get ready: other bytes each time.
+    blosc.use_threads = False
     return Blosc(cname="zstd", clevel=1, shuffle=Blosc.BITSHUFFLE)
 
 

@@ -1,0 +1,153 @@
+"""START HERE: the whole sort on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from yass_dask.backends import resolve
+from yass_dask.cluster import ClusterParams, cluster, gather_units
+from yass_dask.deconvolve import DeconvolveParams, Residual, deconvolve, deconvolve_even, make_bank
+from yass_dask.detect import DetectParams, detect
+from yass_dask.events import Events
+from yass_dask.features import Basis, FeatureParams, choose_peaks, measure_basis, measure_features
+from yass_dask.merge import MergeParams, UnitFacts, gather_pieces, revise
+from yass_dask.preprocess import (
+    Clean,
+    Noise,
+    PreprocessParams,
+    StandardTraces,
+    measure_noise,
+    measure_scale,
+    preprocess,
+)
+from yass_dask.refine import Units, first_units, next_units
+from yass_dask.results import finish
+from yass_dask.session import running
+from yass_dask.sorting import Sorting
+from yass_dask.store import Store
+from yass_dask.templates import Averages, TemplatesParams, average
+from yass_dask.unitfeatures import choose_spikes, find_frames, measure_unit_features
+
+if TYPE_CHECKING:
+    import distributed
+
+    from yass_dask.monitor.progress import Progress
+    from yass_dask.recording import Recording
+    from yass_dask.runtime import Executor
+
+
+class SortParams(BaseModel):
+    """Parameters of the science; where and how fast it runs is not among them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preprocess: PreprocessParams = PreprocessParams()
+    detect: DetectParams = DetectParams()
+    features: FeatureParams = FeatureParams()
+    cluster: ClusterParams = ClusterParams()
+    templates: TemplatesParams = TemplatesParams()
+    deconvolve: DeconvolveParams = DeconvolveParams()
+    merge: MergeParams = MergeParams()
+    n_refinements: int = Field(2, ge=0, le=10)
+    """Rounds of pursuit after which units are cleaned, split, joined and searched for in the residual."""
+
+
+def sort(
+    recording: Recording,
+    store: str | Path | Store,
+    params: SortParams | None = None,
+    *,
+    backend: str = "auto",
+    client: distributed.Client | Executor | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Sorting:
+    """Sort a recording into units; everything is kept in `store`, and a killed sort goes on from there.
+
+    Parameters
+    ----------
+    recording : Recording
+    store : path of the output folder, or a Store
+    params : SortParams, default SortParams()
+    backend : "auto", "numpy" or "numba"
+    client : where it runs: a dask client, an Executor; None takes the current client, else threads
+    seed : part of the recipe; no stage draws random numbers at present
+    progress : what shows the progress; None shows nothing
+
+    Returns
+    -------
+    Sorting
+
+    Raises
+    ------
+    InputError
+        Bad recording, params or folder.
+    """
+    params, backend = params or SortParams(), resolve(backend)
+    with running(recording, store, backend=backend, client=client, seed=seed, progress=progress) as (keep, folder):
+        scale = keep("scale", measure_scale(recording, params.preprocess, backend))
+        clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
+        noise = keep("noise", measure_noise(clean, params.preprocess, backend))
+        peaks = keep("detect", detect(clean, noise, params.detect, backend))
+        basis = keep("basis", measure_basis(clean, noise, peaks, params.features, backend))
+        means = cluster_peaks(keep, "", clean, noise, basis, peaks, params, backend)
+        units = keep("templates", first_units(means, clean, noise, basis, params.templates))
+        audit = list(units.audit)
+        for k in range(params.n_refinements):
+            spikes = pursue(keep, f"_{k}", clean, noise, basis, units, params, backend)
+            units = refine(keep, f"_{k}", clean, noise, basis, units, spikes, params, backend)
+            audit += units.audit
+        spikes = pursue(keep, "", clean, noise, basis, units, params, backend)
+        return finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve.refractory_ms)
+
+
+def cluster_peaks(
+    keep: Callable, round_: str, traces: StandardTraces, noise: Noise, basis: Basis, peaks: Events,
+    params: SortParams, backend: str,
+) -> Averages:  # fmt: skip
+    """Clear peaks -> features -> clusters -> mean waveforms; of clean traces, or of what is left of them."""
+    chosen = keep("chosen" + round_, choose_peaks(peaks, params.features))
+    features = keep("features" + round_, measure_features(traces, noise, chosen, basis, params.features, backend))
+    clusters = keep("cluster" + round_, cluster(features, params.cluster, backend))
+    members = keep("units" + round_, gather_units(clusters, params.templates.max_spikes))
+    return keep("means" + round_, average(traces, members, params.templates, backend))
+
+
+def pursue(
+    keep: Callable, round_: str, clean: Clean, noise: Noise, basis: Basis, units: Units,
+    params: SortParams, backend: str,
+) -> Events:  # fmt: skip
+    """Every spike of the units, by matching pursuit: the even blocks, then the odd ones beside them."""
+    templates, length = units.templates, units.templates.n_samples
+    bank = keep("bank" + round_, make_bank(templates, noise, basis, clean.recording, params.deconvolve))
+    even = keep("even" + round_, deconvolve_even(clean, noise, bank, length, params.deconvolve, backend))
+    return keep("deconvolve" + round_, deconvolve(clean, noise, bank, length, even, params.deconvolve, backend))
+
+
+def refine(
+    keep: Callable, round_: str, clean: Clean, noise: Noise, basis: Basis, units: Units, spikes: Events,
+    params: SortParams, backend: str,
+) -> Units:  # fmt: skip
+    """Look at cleaned spikes: split, join, drop; average again; find in the residual what was missed."""
+    recording, templates = clean.recording, units.templates
+    residual = Residual(clean, templates, spikes, backend)
+    chosen = keep("spikes" + round_, choose_spikes(spikes, params.merge.max_spikes))
+    frames = find_frames(templates, noise, basis, recording, params.features, params.merge.max_distance)
+    frames = keep("frames" + round_, frames)
+    cleaned = keep("cleaned" + round_, measure_unit_features(residual, noise, basis, chosen, frames, backend))
+    refractory = recording.samples(params.merge.refractory_ms)
+    facts = UnitFacts(templates.ids, units.levels, units.next_id, refractory, recording.n_samples)
+    revision = keep(
+        "merge" + round_, revise(cleaned, spikes, frames, facts, params.merge, params.cluster, backend)
+    )
+    pieces = keep("pieces" + round_, gather_pieces(revision, templates, params.templates.max_spikes))
+    left = keep("left" + round_, average(residual, pieces, params.templates, backend))
+    peaks = keep("detect" + round_, detect(residual, noise, params.detect, backend))
+    found = cluster_peaks(keep, round_, residual, noise, basis, peaks, params, backend)
+    return keep(
+        "templates" + round_, next_units(units, revision, left, found, clean, noise, basis, params.templates)
+    )

@@ -1,0 +1,197 @@
+"""The end of a sort: last drops, a label for every unit, and the audit of how all units came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yass_dask.events import Events
+from yass_dask.features import Basis
+from yass_dask.merge import MergeParams
+from yass_dask.preprocess import COUNTS_PER_SD, Clean, Noise
+from yass_dask.refine import Units
+from yass_dask.sorting import Sorting
+
+VIOLATION_MS = 2.0
+"""Spikes of a unit closer than this are violations of its refractory period."""
+COINCIDENT_MS = 0.4
+GOOD_CONTAMINATION = 0.1
+GOOD_LEVEL = 6.0
+NOISE_LEVEL = 5.0
+LOCATION_RADIUS_UM = 100.0
+
+
+def finish(
+    folder: Path, clean: Clean, units: Units, spikes: Events, audit: list[dict[str, Any]], params: MergeParams,
+    censored_ms: float,
+) -> Sorting:  # fmt: skip
+    """Sorting of the last round's spikes, written into the folder.
+
+    Parameters
+    ----------
+    audit : lines of all rounds
+    censored_ms : the pursuit's refractory time, within which no unit can show a violation
+    """
+    fields, audit = spikes.load(), list(audit)
+    templates, rate = units.templates, clean.recording.sampling_rate
+    dropped = last_drops(fields, units, clean, params)
+    audit += [{"unit": int(templates.ids[u]), "action": action, "into": into, "reason": reason}
+              for u, (action, into, reason) in dropped.items()]  # fmt: skip
+    kept = np.array([u for u in range(len(templates)) if u not in dropped], np.int64)
+    mine = np.isin(fields["unit_index"], kept)
+    fields = {name: values[mine] for name, values in fields.items()}
+    waveforms = templates.dense()[kept] * clean.unit_per_sd
+    height = np.abs(templates.waveforms).max(axis=(1, 2), initial=0)
+    unit_height = np.abs(waveforms).max(axis=(1, 2), initial=0)
+    row = np.searchsorted(kept, fields["unit_index"])
+    rows = [
+        _facts(u, fields, units, clean, height[u], censored_ms) | {"height_uv": float(unit_height[i])}
+        for i, u in enumerate(kept)
+    ]
+    sorting = Sorting(
+        sample_index=fields["sample_index"],
+        unit_index=templates.ids[fields["unit_index"]],
+        amplitudes=fields["amplitude"] * unit_height[row],
+        templates=waveforms,
+        unit_ids=templates.ids[kept],
+        unit_locations=np.array([[r["x_um"], r["y_um"]] for r in rows]).reshape(-1, 2),
+        units=audit_table(rows, audit),
+        sampling_rate=rate,
+        n_samples=clean.recording.n_samples,
+        template_peak=templates.peak,
+        probe=clean.recording.probe,
+        channel_ids=clean.recording.channel_ids,
+        trace_gain=clean.unit_per_sd / COUNTS_PER_SD,
+    )
+    sorting.write(folder)
+    return sorting
+
+
+def last_drops(
+    fields: Mapping[str, np.ndarray], units: Units, clean: Clean, params: MergeParams
+) -> dict[int, tuple[str, int | None, str]]:
+    """Units that do not stand at the end: (action, into, reason) by row.
+
+    Too few spikes; a template hardly above nothing; or most spikes at the same time as those of a larger unit that
+    is near: a double.
+    """
+    n_units = len(units.templates)
+    trains = [fields["sample_index"][fields["unit_index"] == u] for u in range(n_units)]
+    dropped: dict[int, tuple[str, int | None, str]] = {}
+    for u, train in enumerate(trains):
+        if len(train) < params.min_spikes:
+            dropped[u] = ("drop", None, f"{len(train)} spikes at the end, fewer than {params.min_spikes}")
+        elif units.levels[u] < params.min_distance_sd:
+            dropped[u] = ("drop", None, f"template {units.levels[u]:.1f} noise sd from nothing at the end")
+    reach = clean.recording.samples(COINCIDENT_MS)
+    for u in sorted(set(range(n_units)) - set(dropped), key=lambda u: (len(trains[u]), u)):
+        for v in np.flatnonzero(_share_a_channel(units, u)):
+            if v == u or v in dropped or (len(trains[v]), v) < (len(trains[u]), u):
+                continue
+            share = coincident(trains[u], trains[v], reach)
+            if share > params.max_coincident:
+                reason = f"{share:.0%} of its spikes coincide with those of unit {units.templates.ids[v]}"
+                dropped[u] = ("drop", int(units.templates.ids[v]), reason)
+                break
+    return dropped
+
+
+def _share_a_channel(units: Units, u: int) -> np.ndarray:
+    """(n_units,) bool: units whose main channel lies among the nearest of unit u."""
+    channels = units.templates.channels
+    return np.isin(channels[:, 0], channels[u, : min(12, channels.shape[1])])
+
+
+def coincident(train: np.ndarray, other: np.ndarray, reach: int) -> float:
+    """Share of spikes with one of the other train within `reach` samples."""
+    if len(train) == 0 or len(other) == 0:
+        return 0.0
+    after = np.searchsorted(other, train - reach)
+    found = other[np.minimum(after, len(other) - 1)]
+    return float(np.mean(np.abs(found - train) <= reach))
+
+
+def _facts(
+    u: int, fields: Mapping[str, np.ndarray], units: Units, clean: Clean, height: float, censored_ms: float
+) -> dict[str, Any]:
+    """What the audit table tells of a unit that is kept."""
+    recording, templates = clean.recording, units.templates
+    train = fields["sample_index"][fields["unit_index"] == u]
+    contamination, violations = contamination_of(
+        train, recording.n_samples, recording.samples(VIOLATION_MS), recording.samples(censored_ms)
+    )
+    main = int(templates.main_channels(clean.unit_per_sd)[u])
+    x, y = _location(u, units, clean, main)
+    label = "mua"
+    if units.levels[u] < NOISE_LEVEL:
+        label = "noise"
+    elif contamination <= GOOD_CONTAMINATION and units.levels[u] >= GOOD_LEVEL:
+        label = "good"
+    return {
+        "unit_id": int(templates.ids[u]), "label": label, "n_spikes": len(train),
+        "rate_hz": len(train) / recording.duration_s, "snr": float(height), "contamination": contamination,
+        "violations": violations, "peak_channel": recording.channel_ids[main], "x_um": x, "y_um": y,
+        "noise_distance_sd": float(units.levels[u]),
+    }  # fmt: skip
+
+
+def contamination_of(train: np.ndarray, n_samples: int, refractory: int, censored: int) -> tuple[float, int]:
+    """Estimated share of foreign spikes from violations of the refractory period, and their number.
+
+    C = 1 - sqrt(1 - v T / (n^2 (r - c))) for v violations among n spikes in time T (Llobet, Wyngaard and Barbour
+    2022, eq. for contaminants that are themselves a refractory unit left out): 1 where v is more than chance gives.
+    """
+    gaps = np.diff(train)
+    violations = int(np.count_nonzero((gaps > censored) & (gaps <= refractory)))
+    window = refractory - censored
+    if len(train) == 0 or window <= 0:
+        return 0.0, violations
+    ratio = violations * n_samples / (len(train) ** 2 * window)
+    return float(1 - np.sqrt(max(1 - ratio, 0.0))), violations
+
+
+def _location(u: int, units: Units, clean: Clean, main: int) -> tuple[float, float]:
+    """Centre of mass of the squared peak-to-peak amplitudes around the main channel, um."""
+    templates, positions = units.templates, clean.recording.probe.positions
+    extent = np.append(np.zeros(templates.n_channels), 0)
+    extent[templates.channels[u]] = np.ptp(templates.waveforms[u], axis=0)
+    power = (extent[:-1] * clean.unit_per_sd) ** 2
+    near = np.linalg.norm(positions - positions[main], axis=1) <= LOCATION_RADIUS_UM
+    weights = power * near
+    if weights.sum() == 0:
+        return float(positions[main, 0]), float(positions[main, 1])
+    x, y = (weights[:, None] * positions).sum(axis=0) / weights.sum()
+    return float(x), float(y)
+
+
+def audit_table(rows: list[dict[str, Any]], audit: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for every unit there ever was: kept, merged or dropped, where it came from and why it ended so."""
+    origin: dict[int, str] = {}
+    taken: dict[int, list[int]] = {}
+    end: dict[int, dict[str, Any]] = {}
+    for line in audit:
+        unit = line["unit"]
+        if line["action"] in ("found", "split"):
+            origin[unit] = line["reason"]
+        else:
+            end[unit] = line
+            if line["action"] == "merge":
+                taken.setdefault(line["into"], []).append(unit)
+    kept = {row["unit_id"]: row for row in rows}
+    table = []
+    for unit in sorted(set(origin) | set(kept)):
+        row = {"unit_id": unit, "origin": origin.get(unit, "")}
+        if unit in kept:
+            joined = taken.get(unit, [])
+            why = "a cluster of its own that pursuit confirmed"
+            why += f"; units {', '.join(map(str, joined))} were merged into it" if joined else ""
+            table.append({**kept[unit], **row, "state": "kept", "merged_into": None, "why": why})
+        else:
+            line = end.get(unit, {"action": "drop", "into": None, "reason": "no spikes were left"})
+            state = {"merge": "merged", "drop": "dropped"}[line["action"]]
+            into = line["into"] if state == "merged" else None
+            table.append({**row, "label": "", "state": state, "merged_into": into, "why": line["reason"]})
+    return table
