@@ -25,7 +25,18 @@ def test_line_has_name_function_date_level_and_message(
     (line,) = lines_of(tmp_path)
     pattern = r"yass_dask\.detect@test_line\w+ \d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO 3 of 7 chunks found"
     assert re.fullmatch(pattern, line)
-    assert capsys.readouterr().err == line + "\n"
+    assert capsys.readouterr().err == "3 of 7 chunks found\n"
+
+
+def test_the_console_gets_the_message_and_a_warning_its_level(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with logging_to(tmp_path, "INFO") as logger:
+        logger.info("2 workers")
+        logger.info("3 of 7 chunks found", extra={"file_only": True})
+        logger.warning("a channel is dead")
+    assert capsys.readouterr().err == "2 workers\nwarning: a channel is dead\n"
+    assert len(lines_of(tmp_path)) == 3
 
 
 @pytest.mark.parametrize(("level", "n_lines"), [("debug", 3), ("INFO", 2), ("WARNING", 1), ("CRITICAL", 0)])

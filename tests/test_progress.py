@@ -43,7 +43,7 @@ def test_a_line_per_stage(clock: list[float]) -> None:
     stream = io.StringIO()
     _two_stages(progress.LineProgress(stream), clock)
     assert stream.getvalue().splitlines() == [
-        "preprocess: 4 of 4 chunks, 6.0 s, 7.5 x real time",
+        "preprocess: 4 of 4 chunks, 1 found, 6.0 s, 7.5 x real time",
         "detect: 10 of 10 chunks, found complete",
         "cluster: 0 of 0 chunks, found complete",
     ]

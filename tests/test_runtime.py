@@ -299,8 +299,8 @@ class TestPlan:
             InputError, match=r"max_memory is 100MB, but one block .* 384 channels takes (\d+)MB"
         ):
             plan(NEUROPIXELS, 100 * MB, None, 1)  # type: ignore[arg-type]
-        with pytest.raises(InputError, match="memory_limit is 400MB") as caught:
-            plan(NEUROPIXELS, 200 * MB, 400 * MB, 4)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="memory_limit is 300MB") as caught:
+            plan(NEUROPIXELS, 200 * MB, 300 * MB, 4)  # type: ignore[arg-type]
         enough = int(str(caught.value).split("at least ")[1].split("MB")[0])
         assert plan(NEUROPIXELS, 200 * MB, enough * MB, 4).n_workers == 1  # type: ignore[arg-type]
         with pytest.raises(InputError):

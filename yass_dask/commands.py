@@ -85,7 +85,7 @@ def _check(options: SortOptions) -> _Job:
     check_level(options.logger_level)
     backends.resolve(options.backend)
     loaded = config.load(options.config)
-    params = config.sort_params(config.override(loaded.params, options.overrides), "params and --set")
+    params = config.sort_params(config.override(loaded.stage_params(), options.overrides), "params and --set")
     return _Job(
         options=options,
         config=loaded,

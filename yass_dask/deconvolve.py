@@ -30,13 +30,14 @@ class DeconvolveParams(BaseModel):
     """Components of a whitened template."""
     max_support: int = Field(32, ge=1)
     """A template is matched on at most so many channels, those of most energy."""
-    log_odds: float = Field(8.0, gt=0)
-    """A spike is accepted if it is exp(log_odds) times likelier than noise, in Gaussian noise."""
+    log_odds: float = Field(6.0, gt=0)
+    """A spike is accepted if it is exp(log_odds) times likelier than noise, in Gaussian noise; at the end a unit keeps
+    those that are likelier than noise given how seldom it fires."""
     min_share: float = Field(0.2, ge=0, lt=1)
     """... and if it takes away at least this share of its template's squared norm."""
     amplitude_sd: float = Field(0.15, gt=0)
     """Expected spread of amplitudes around the template's."""
-    amplitude_low: float = Field(0.5, gt=0, le=1)
+    amplitude_low: float = Field(0.4, gt=0, le=1)
     """Least amplitude of a spike, as a share of the template's."""
     amplitude_high: float = Field(1.6, ge=1)
     """Largest amplitude."""
@@ -51,7 +52,7 @@ EMPTY_SPIKES = {
     "unit_index": np.zeros(0, np.int32),
     "shift": np.zeros(0, np.int32),
     "amplitude": np.zeros(0, np.float32),
-    "gain": np.zeros(0, np.float32),
+    "log_odds": np.zeros(0, np.float32),
 }
 
 
@@ -104,6 +105,7 @@ def bank_of(
         ranked.support,
         ranked.norms,
         np.maximum(2 * params.log_odds * levels, params.min_share * ranked.norms).astype(np.float32),
+        levels,
         (levels / params.amplitude_sd**2).astype(np.float32),
         start,
         other,
@@ -127,7 +129,7 @@ def deconvolve_even(clean: Clean, noise: Noise, bank: StoredBank, n_samples: int
     Returns
     -------
     Opens as Events with fields sample_index (int64), unit_index (int32), shift (int32, index into `subsample`'s bank:
-    the spike is that much later than its sample), amplitude (float32, times the template), gain (float32).
+    the spike is that much later than its sample), amplitude (float32, times the template), log_odds (float32, against noise).
     """
     return _deconvolve(clean, noise, bank, n_samples, None, params, backend)
 
@@ -184,9 +186,9 @@ class _Pursuer:
         x = self.noise.whiten(self.clean.to_sd(traces), self.backend)
         origin = start - self.halo
         near = between(given, origin, origin + len(x))
-        fixed = BlockSpikes(near["sample_index"] - origin, *(near[k] for k in ("unit_index", "shift", "amplitude", "gain")))
-        first, last = (self.halo, self.halo + stop - start) if core_only else (0, len(x) - self.halo + stop - start)
-        last = min(last, len(x))
+        rows = near["sample_index"] - origin
+        fixed = BlockSpikes(rows, near["unit_index"], near["shift"], near["amplitude"], near["log_odds"])
+        first, last = (self.halo, self.halo + stop - start) if core_only else (0, len(x))
         found = kernel("pursue", self.backend)(
             x, bank=bank, given=fixed if core_only else no_spikes(), first=first, stop=last, n_sweeps=self.n_sweeps
         )
@@ -195,7 +197,7 @@ class _Pursuer:
             "unit_index": found.unit,
             "shift": found.shift,
             "amplitude": found.amplitude,
-            "gain": found.gain,
+            "log_odds": found.gain / (2 * bank.noise[found.unit]),
         }
         return between(spikes, start, stop)
 
@@ -237,9 +239,11 @@ class Residual:
         )  # fmt: skip
 
 
-def residual(clean: Clean, templates: Templates, spikes: Events, backend: str = "numba") -> Any:
-    """Lazy residual traces, (n_samples, n_channels) float32 dask array in noise standard deviations."""
+def residual(clean: Clean, templates: Templates, spikes: Events, backend: str = "numba") -> Recording:
+    """What the spikes leave of the clean traces: a lazy recording, float32, in noise standard deviations."""
     import dask.array as da
+
+    from yass_dask.readers import from_array
 
     source = Residual(clean, templates, spikes, backend)
     recording = clean.recording
@@ -251,7 +255,7 @@ def residual(clean: Clean, templates: Templates, spikes: Events, backend: str = 
         )
         for chunk, piece in zip(recording.chunks, recording.overlapped(0, "zero").to_delayed()[:, 0], strict=True)
     ]
-    return da.concatenate(pieces, axis=0)
+    return from_array(da.concatenate(pieces, axis=0), recording.sampling_rate, geometry=recording.probe)
 
 
 def _residual_chunk(traces: np.ndarray, chunk: Chunk, source: Residual) -> np.ndarray:

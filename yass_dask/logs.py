@@ -1,4 +1,7 @@
-"""Log of a sort: plain lines in `yass.log`, the same on the console, with colour only on a terminal."""
+"""Log of a sort: every line with its date in `yass.log`; on the console only what a person waits for.
+
+A record with `extra={"file_only": True}` stays off the console, where progress tells the same.
+"""
 
 from __future__ import annotations
 
@@ -88,8 +91,16 @@ def _console_handler() -> logging.Handler:
 
 def _plain_handler() -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(_LINE))
+    handler.setFormatter(_Short())
     return handler
+
+
+class _Short(logging.Formatter):
+    """The message alone, after its level where that is a warning or worse."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
 
 
 def _terminal_handler() -> logging.Handler:

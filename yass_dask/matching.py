@@ -101,9 +101,9 @@ def noise_levels(ranked: LowRank, basis: Basis) -> np.ndarray:
 
 
 def distances(
-    ranked: LowRank, start: np.ndarray, other: np.ndarray, overlaps: np.ndarray, max_lag: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each pair (u, v): least |w_u - s w_v(. - lag)| over lags and scales s in 0.7 to 1.4; that lag and scale.
+    ranked: LowRank, start: np.ndarray, other: np.ndarray, overlaps: np.ndarray, max_lag: int, max_scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each pair (u, v): least |w_u - s w_v(. - lag)| over lags and scales s up to `max_scale` either way; the lag.
 
     What noise in the two averages adds to the distance is taken off.
 
@@ -122,6 +122,6 @@ def distances(
     top = top - 0.25 * (left - right) * offset
     first = np.repeat(np.arange(len(start) - 1), np.diff(start))
     n_u, n_v = ranked.norms[first], ranked.norms[other]
-    scale = np.clip(top / np.maximum(n_v, 1e-9), 0.7, 1.4)
+    scale = np.clip(top / np.maximum(n_v, 1e-9), 1 / max_scale, max_scale)
     squared = n_u + scale**2 * n_v - 2 * scale * top - ranked.doubt[first] - scale**2 * ranked.doubt[other]
-    return np.sqrt(np.maximum(squared, 0)), best - max_lag, scale
+    return np.sqrt(np.maximum(squared, 0)), best - max_lag

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +20,14 @@ from yass_dask.chunked import LazyParts
 from yass_dask.cluster import ClusterParams, assign, discriminant
 from yass_dask.events import Events, evenly
 from yass_dask.templates import Templates
-from yass_dask.unitfeatures import Frames, StoredFrames
+from yass_dask.unitfeatures import MAX_SCALE, Frames, StoredFrames
+
+MEDIAN_VARIANCE = np.pi / 2
+"""Variance of a median of n Gaussian values, times n."""
+SHAPE_SHARE, SHAPE_SD = 0.2, 1.5
+"""Two shapes are one if they differ by less than this share of the smaller, or by this many noise sd."""
+BURST_REFRACTORIES = 13
+"""Spikes of a burst follow each other within so many refractory times (20 ms)."""
 
 
 class MergeParams(BaseModel):
@@ -111,8 +118,8 @@ def _revise(
     pieces = split(mine, facts, splitting, audit, backend)
     alive = _large_enough(pieces, facts, params, audit)
     trains = _Trains(spikes.load(), facts)
-    compared = _compare(rows, mine, pieces, frames.load(), backend)
-    group = _join(compared, alive, pieces, trains, params, audit)
+    verdicts = _compare(rows, mine, pieces, frames.load(), trains, backend)
+    group = _join(verdicts, alive, pieces, trains, params, audit)
     kept = pieces.of_spike >= 0
     return {
         **{name: mine[name][kept] for name in ("sample_index", "shift", "amplitude")},
@@ -197,106 +204,37 @@ def _large_enough(pieces: _Pieces, facts: UnitFacts, params: MergeParams, audit:
 # --- merge -------------------------------------------------------------------------------------------------------
 
 
-def _compare(
-    rows: Mapping[str, np.ndarray], mine: Mapping[str, np.ndarray], pieces: _Pieces, frames: Frames, backend: str
-) -> list[tuple[float, int, int, float]]:
-    """(distance, piece, piece, valley) of every pair of pieces of units that see each other, the nearest first."""
-    spike = zip(mine["unit_index"].tolist(), mine["sample_index"].tolist(), strict=True)
-    piece_of = dict(zip(spike, pieces.of_spike.tolist(), strict=True))
-    row_piece = np.array(
-        [piece_of[key] for key in zip(rows["unit_index"].tolist(), rows["sample_index"].tolist(), strict=True)], np.int64
-    )
-    compared = []
-    for u, v, distance in zip(frames.unit, frames.other, frames.distance, strict=True):
-        if u == v:
-            continue
-        seen = (rows["unit_index"] == u) & (rows["other_index"] == v)
-        there = (rows["unit_index"] == v) & (rows["other_index"] == v)
-        for p in np.flatnonzero(pieces.unit == u):
-            for q in np.flatnonzero(pieces.unit == v):
-                a, b = (rows["features"][where & (row_piece == k)] for where, k in ((seen, p), (there, q)))
-                compared.append((float(distance), int(p), int(q), separation(a, b, backend)))
-    return sorted(compared)
-
-
-def separation(a: np.ndarray, b: np.ndarray, backend: str) -> float:
-    """Valley between two groups of spikes, the axis found on one half and tested on the other, both ways.
-
-    Parameters
-    ----------
-    a, b : (n, n_local, n_components) features in one frame
-    """
-    if min(len(a), len(b)) < 4:
-        return 1.0
-    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
-    left, right = [], []
-    for half in (0, 1):
-        learn = [group[half::2] for group in (a, b)]
-        test = [group[1 - half :: 2] for group in (a, b)]
-        axis = discriminant(*learn)
-        middle = 0.5 * (np.median(learn[0], axis=0) + np.median(learn[1], axis=0))
-        projected = [(group - middle) @ axis for group in test]
-        left.append(projected[0])
-        right.append(projected[1])
-    return float(kernel("valley", backend)(np.concatenate(left), np.concatenate(right)))
-
-
-class _Trains:
-    """Full spike trains, to count how often two units fire together."""
-
-    def __init__(self, spikes: Mapping[str, np.ndarray], facts: UnitFacts) -> None:
-        order = np.argsort(spikes["unit_index"], kind="stable")
-        units = spikes["unit_index"][order]
-        self.samples = spikes["sample_index"][order]
-        self.start = np.searchsorted(units, np.arange(int(units.max(initial=-1)) + 2))
-        self.refractory, self.n_samples = facts.refractory, facts.n_samples
-
-    def of(self, unit: int) -> np.ndarray:
-        if unit + 1 >= len(self.start):
-            return self.samples[:0]
-        return self.samples[self.start[unit] : self.start[unit + 1]]
-
-    def together(self, u: int, v: int) -> tuple[int, float]:
-        """Pairs of spikes within the refractory time, found and expected by chance.
-
-        The first third of a refractory time is left out: there pursuit may put two spikes on one event.
-        """
-        a, b = self.of(u), self.of(v)
-        dead = self.refractory // 3
-
-        def within(reach: int) -> int:
-            near = np.searchsorted(b, a + reach, side="right") - np.searchsorted(b, a - reach, side="left")
-            return int(near.sum())
-
-        found = within(self.refractory) - within(dead)
-        expected = len(a) * len(b) * 2 * (self.refractory - dead) / max(self.n_samples, 1)
-        return found, expected
-
-
 def _join(
-    compared: list[tuple[float, int, int, float]], alive: np.ndarray, pieces: _Pieces, trains: _Trains,
+    verdicts: list[Verdict], alive: np.ndarray, pieces: _Pieces, trains: _Trains,
     params: MergeParams, audit: list,
 ) -> np.ndarray:  # fmt: skip
-    """New unit of each piece: pairs without a valley are joined, the nearest first, unless a member objects."""
-    verdict: dict[tuple[int, int], float] = {}
-    for _, p, q, depth in compared:
+    """New unit of each piece: pairs without a valley and bursts are joined, the nearest first.
+
+    A pair that was found separate keeps the groups of its two pieces apart.
+    """
+    depths: dict[tuple[int, int], float] = {}
+    for _, p, q, valley, _ in verdicts:
         key = (min(p, q), max(p, q))
-        verdict[key] = min(verdict.get(key, 1.0), depth)
+        depths[key] = min(depths.get(key, 1.0), valley)
+    bursting = {(min(p, q), max(p, q)) for _, p, q, _, bursts in verdicts if bursts}
     root = np.arange(len(alive))
-    for distance, p, q, _ in compared:
+    for distance, p, q, _, _ in verdicts:
         a, b = root[p], root[q]
         if a == b or not (alive[p] and alive[q]):
             continue
         members = [(i, j) for i in np.flatnonzero(root == a) for j in np.flatnonzero(root == b)]
-        depth = min(verdict.get((min(i, j), max(i, j)), 1.0) for i, j in members)
+        keys = [(min(i, j), max(i, j)) for i, j in members]
+        depth = min(1.0 if key in bursting else depths.get(key, 1.0) for key in keys)
         found, expected = trains.together(int(pieces.unit[p]), int(pieces.unit[q]))
         independent = pieces.unit[p] != pieces.unit[q] and expected >= 10 and found > 0.5 * expected
         if depth < params.valley or independent:
             continue
         larger, smaller = sorted((a, b), key=lambda piece: (-pieces.count[piece], piece))
         root[root == smaller] = larger
+        in_burst = (min(p, q), max(p, q)) in bursting
+        shown = "the same shape smaller, in bursts" if in_burst else f"no valley between their spikes ({depth:.2f})"
         audit.append({"unit": int(pieces.ids[smaller]), "action": "merge", "into": int(pieces.ids[larger]),
-                      "reason": f"no valley between their spikes ({depth:.2f}), templates {distance:.1f} apart, "
+                      "reason": f"{shown}, templates {distance:.1f} apart, "
                       f"{found} joint spikes where chance gives {expected:.1f}"})  # fmt: skip
     root[~alive] = -1
     kept, group = np.unique(root, return_inverse=True)

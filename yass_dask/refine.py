@@ -22,6 +22,8 @@ from yass_dask.templates import Averages, Templates, TemplatesParams, aligned, l
 MAX_DUPLICATE_SHARE = 0.5
 """Templates that differ by more than this share of the smaller one's norm are no duplicates, however small."""
 DUPLICATE_LAG_MS = 1.0
+DUPLICATE_SCALE = 1.2
+"""... nor those whose sizes differ by more than this factor."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ def _close_pairs(
     """(distance, u, v) of pairs nearer than the params allow, the nearest first."""
     start, other = pairs(ranked, n_channels)
     overlaps = pair_overlaps(ranked, start, other, n_channels)
-    distance, _, _ = distances(ranked, start, other, overlaps, max_lag)
+    distance, _ = distances(ranked, start, other, overlaps, max_lag, DUPLICATE_SCALE)
     unit = np.repeat(np.arange(len(start) - 1), np.diff(start))
     norm = np.sqrt(np.minimum(ranked.norms[unit], ranked.norms[other]))
     in_sd = distance / np.sqrt(sd[unit] * sd[other])

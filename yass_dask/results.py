@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import poisson
 
 from yass_dask.events import Events
-from yass_dask.features import Basis
 from yass_dask.merge import MergeParams
-from yass_dask.preprocess import COUNTS_PER_SD, Clean, Noise
+from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.refine import Units
 from yass_dask.sorting import Sorting
 
 VIOLATION_MS = 2.0
 """Spikes of a unit closer than this are violations of its refractory period."""
 COINCIDENT_MS = 0.4
+INDEPENDENT_SAMPLES = 4
+MAX_COUNTS = 10
 GOOD_CONTAMINATION = 0.1
 GOOD_LEVEL = 6.0
 NOISE_LEVEL = 5.0
@@ -35,7 +37,7 @@ def finish(
     audit : lines of all rounds
     censored_ms : the pursuit's refractory time, within which no unit can show a violation
     """
-    fields, audit = spikes.load(), list(audit)
+    fields, audit = likely(spikes.load(), clean.recording.n_samples), list(audit)
     templates, rate = units.templates, clean.recording.sampling_rate
     dropped = last_drops(fields, units, clean, params)
     audit += [{"unit": int(templates.ids[u]), "action": action, "into": into, "reason": reason}
@@ -68,6 +70,23 @@ def finish(
     )
     sorting.write(folder)
     return sorting
+
+
+def likely(fields: Mapping[str, np.ndarray], n_samples: int) -> dict[str, np.ndarray]:
+    """Spikes that are likelier than noise given the rate of their unit.
+
+    The prior odds of a spike of a unit with n spikes are n to the number of independent samples, one in
+    `INDEPENDENT_SAMPLES` for band-passed noise. Counting and keeping are repeated until they agree.
+    """
+    kept = np.ones(len(fields["sample_index"]), bool)
+    for _ in range(MAX_COUNTS):
+        counts = np.bincount(fields["unit_index"][kept], minlength=int(fields["unit_index"].max(initial=-1)) + 1)
+        least = np.log(n_samples / INDEPENDENT_SAMPLES / np.maximum(counts, 1))
+        again = fields["log_odds"] >= least[fields["unit_index"]]
+        if (again == kept).all():
+            break
+        kept = again
+    return {name: values[kept] for name, values in fields.items()}
 
 
 def last_drops(
@@ -120,15 +139,14 @@ def _facts(
     """What the audit table tells of a unit that is kept."""
     recording, templates = clean.recording, units.templates
     train = fields["sample_index"][fields["unit_index"] == u]
-    contamination, violations = contamination_of(
-        train, recording.n_samples, recording.samples(VIOLATION_MS), recording.samples(censored_ms)
-    )
+    windows = recording.n_samples, recording.samples(VIOLATION_MS), recording.samples(censored_ms)
+    contamination, violations = contamination_of(train, *windows)
     main = int(templates.main_channels(clean.unit_per_sd)[u])
     x, y = _location(u, units, clean, main)
     label = "mua"
     if units.levels[u] < NOISE_LEVEL:
         label = "noise"
-    elif contamination <= GOOD_CONTAMINATION and units.levels[u] >= GOOD_LEVEL:
+    elif units.levels[u] >= GOOD_LEVEL and not surely_contaminated(violations, len(train), *windows):
         label = "good"
     return {
         "unit_id": int(templates.ids[u]), "label": label, "n_spikes": len(train),
@@ -141,8 +159,9 @@ def _facts(
 def contamination_of(train: np.ndarray, n_samples: int, refractory: int, censored: int) -> tuple[float, int]:
     """Estimated share of foreign spikes from violations of the refractory period, and their number.
 
-    C = 1 - sqrt(1 - v T / (n^2 (r - c))) for v violations among n spikes in time T (Llobet, Wyngaard and Barbour
-    2022, eq. for contaminants that are themselves a refractory unit left out): 1 where v is more than chance gives.
+    C = 1 - sqrt(1 - v T / (n^2 (r - c))) for v violations among n spikes in time T, r the refractory period and c
+    the censored time (Llobet, Wyngaard and Barbour 2022, for contaminants that fire at random); 1 where v is more
+    than chance gives.
     """
     gaps = np.diff(train)
     violations = int(np.count_nonzero((gaps > censored) & (gaps <= refractory)))
@@ -151,6 +170,16 @@ def contamination_of(train: np.ndarray, n_samples: int, refractory: int, censore
         return 0.0, violations
     ratio = violations * n_samples / (len(train) ** 2 * window)
     return float(1 - np.sqrt(max(1 - ratio, 0.0))), violations
+
+
+def surely_contaminated(violations: int, n_spikes: int, n_samples: int, refractory: int, censored: int) -> bool:
+    """Would a unit with GOOD_CONTAMINATION foreign spikes show so many violations in less than 1 of 20 cases?
+
+    One violation among few spikes makes any estimate large and proves nothing; hence a test in place of the estimate.
+    """
+    window = max(refractory - censored, 0)
+    expected = (1 - (1 - GOOD_CONTAMINATION) ** 2) * n_spikes**2 * window / n_samples
+    return bool(poisson.sf(violations - 1, expected) < 0.05) if violations else False
 
 
 def _location(u: int, units: Units, clean: Clean, main: int) -> tuple[float, float]:

@@ -56,6 +56,8 @@ class StoredFrames:
 MAX_OTHERS = 4
 MAX_SHARE = 0.7
 MAX_LAG_MS = 1.0
+MAX_SCALE = 3.0
+"""Units are compared whose templates are alike up to a factor: a bursting cell's spikes become smaller."""
 
 
 def find_frames(
@@ -88,7 +90,7 @@ def frames_of(
     ranked = low_rank(templates, noise, 5, templates.n_channels)
     start, other = pairs(ranked, templates.n_channels)
     overlaps = pair_overlaps(ranked, start, other, templates.n_channels)
-    distance, lag, _ = distances(ranked, start, other, overlaps, max_lag)
+    distance, lag = distances(ranked, start, other, overlaps, max_lag, MAX_SCALE)
     unit = np.repeat(np.arange(len(templates)), np.diff(start)).astype(np.int32)
     same = unit == other
     distance, lag = np.where(same, 0, distance), np.where(same, 0, lag)

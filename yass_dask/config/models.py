@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
 )
 
-from yass_dask.config import text
+from yass_dask.config import stage_params, text
 from yass_dask.config.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -198,6 +198,11 @@ class Config(_Section):
         from yass_dask.config.files import open_recording
 
         return open_recording(self)
+
+    def stage_params(self) -> dict[str, Any]:
+        """What the recordings section means for the stages, and over it the `params` section."""
+        own = stage_params.of_recordings(self.recordings.spatial_radius, self.recordings.spike_size_ms)
+        return stage_params.layered(own, self.params)
 
     def with_params(self, params: dict[str, Any]) -> Config:
         """Copy with another `params` section, which must have been checked."""

@@ -33,6 +33,34 @@ def sort_params(raw: Mapping[str, Any], where: str = "params") -> SortParams:
     return SortParams.model_validate(raw)
 
 
+def of_recordings(spatial_radius: float, spike_size_ms: float) -> dict[str, Any]:
+    """What YASS's two keys about waveforms mean for the stages; the `params` section goes before them.
+
+    `spatial_radius` is how far neighbours reach: a peak excludes others so far, and features look half as far again.
+    `spike_size_ms` is the length of the waveform that features describe; a template is twice as long (YASS: 4R + 1
+    samples for features of 2R + 1). A third of either lies before the peak.
+    """
+    return {
+        "detect": {"radius_um": spatial_radius},
+        "features": {
+            "radius_um": 1.5 * spatial_radius,
+            "before_ms": spike_size_ms / 3,
+            "after_ms": spike_size_ms * 2 / 3,
+        },
+        "templates": {"before_ms": spike_size_ms * 2 / 3, "after_ms": spike_size_ms * 4 / 3},
+    }
+
+
+def layered(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings joined; where both have a value, `over` counts."""
+    joined = text.plain(under)
+    for key, value in over.items():
+        below = joined.get(key)
+        nested = isinstance(below, dict) and isinstance(value, Mapping)
+        joined[key] = layered(below, value) if nested else text.plain(value)
+    return joined
+
+
 def override(raw: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """Copy of nested mappings with `stage.key=value` assignments applied; values are read as YAML.
 

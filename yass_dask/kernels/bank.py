@@ -21,6 +21,8 @@ class Bank(NamedTuple):
     """(n_units,) float32, squared norm of w_u"""
     thresholds: np.ndarray
     """(n_units,) float32, least gain of an accepted spike"""
+    noise: np.ndarray
+    """(n_units,) float32, variance of the noise along each template"""
     precision: np.ndarray
     """(n_units,) float32, how strongly amplitudes are held to 1"""
     pair_start: np.ndarray

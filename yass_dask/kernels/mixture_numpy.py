@@ -60,14 +60,17 @@ def mixture(
     means, weights, scatter = (np.asarray(a, np.float64) for a in (means, weights, scatter))
     prior = _prior(means, weights)
     data = (means, weights, scatter)
-    resp = np.ones((len(means), 1))
+    resp, bound = _fit(data, np.ones((len(means), 1)), prior, 1)
     tried: set[tuple[int, ...]] = set()
-    while resp.shape[1] < max_clusters:
+    for _ in range(max_clusters):
         grown = _split_all(data, resp, prior, min_weight, tried, max_clusters)
         if grown is None:
             break
-        resp, _ = _fit(data, grown, prior, GLOBAL_STEPS)
-        resp = _without_small(data, resp, prior, min_weight)
+        grown, grown_bound = _without_small(data, *_fit(data, grown, prior, GLOBAL_STEPS), prior, min_weight)
+        # Splits that look good alone may take from each other: only a better whole is kept.
+        if grown_bound <= bound:
+            break
+        resp, bound = grown, grown_bound
     return _merge_all(data, resp, prior)
 
 
@@ -208,8 +211,10 @@ def two_means(values: np.ndarray, weights: np.ndarray) -> float:
     return float(0.5 * (v[cut] + v[cut + 1]))
 
 
-def _without_small(data: tuple, resp: np.ndarray, prior: Prior, min_weight: float) -> np.ndarray:
-    """Let clusters of too few points die, one at a time, the smallest first."""
+def _without_small(
+    data: tuple, resp: np.ndarray, bound: float, prior: Prior, min_weight: float
+) -> tuple[np.ndarray, float]:
+    """Let clusters of too few points die, one at a time, the smallest first; with the bound of what is left."""
     while resp.shape[1] > 1:
         mass = data[1] @ resp
         smallest = int(mass.argmin())
@@ -218,8 +223,8 @@ def _without_small(data: tuple, resp: np.ndarray, prior: Prior, min_weight: floa
         rest = np.delete(resp, smallest, axis=1)
         orphans = rest.sum(axis=1) < 1e-9
         rest[orphans] = 1.0
-        resp, _ = _fit(data, rest / rest.sum(axis=1, keepdims=True), prior, LOCAL_STEPS)
-    return resp
+        resp, bound = _fit(data, rest / rest.sum(axis=1, keepdims=True), prior, LOCAL_STEPS)
+    return resp, bound
 
 
 def _merge_all(data: tuple, resp: np.ndarray, prior: Prior) -> np.ndarray:

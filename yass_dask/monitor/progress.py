@@ -90,7 +90,8 @@ class LineProgress:
         if pace.n_found == pace.n_parts:
             how = "found complete"
         else:
-            how = ", ".join(filter(None, [f"{pace.elapsed_s():.1f} s", pace.describe_pace()]))
+            found = f"{pace.n_found} found" if pace.n_found else ""
+            how = ", ".join(filter(None, [found, f"{pace.elapsed_s():.1f} s", pace.describe_pace()]))
         self._stream.write(f"{name}: {pace.n_found + pace.n_done} of {pace.n_parts} chunks, {how}\n")
         self._stream.flush()
 

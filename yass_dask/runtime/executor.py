@@ -13,7 +13,7 @@ from dask.delayed import Delayed
 from yass_dask.errors import InputError
 from yass_dask.runtime.clients import current_client, local_client, remote_client
 from yass_dask.runtime.pools import Cluster, Here, Job, Pool, Threads, cut_jobs
-from yass_dask.runtime.threads import available_cores, one_thread
+from yass_dask.runtime.threads import available_cores, one_arena, one_thread
 
 if TYPE_CHECKING:
     import distributed
@@ -64,7 +64,10 @@ class Executor:
         InputError
             The scheduler does not answer.
         """
-        if self.client is not None or self.name in _HERE:
+        if self.client is not None:
+            yield self
+        elif self.name in _HERE:
+            one_arena()
             yield self
         elif self.name == "local":
             with local_client(self.n_workers, self.memory_limit) as client:

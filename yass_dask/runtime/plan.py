@@ -13,11 +13,19 @@ if TYPE_CHECKING:
 LONGEST_CHUNK_BLOCKS = 10
 """Some seconds: a longer chunk gains no speed, and makes a kill lose more."""
 
-PROCESS_BYTES = 350 * 2**20
-"""A Python process with the libraries loaded."""
+PROCESS_BYTES = 250 * 2**20
+"""A Python process with the libraries loaded: 160 MB are its own, and glibc keeps some of what was freed."""
 
 WORK_BYTES_PER_VALUE = 20
-"""Arrays that a kernel holds for the block it works on, per sample and channel: five float32 copies."""
+"""Arrays for the block a kernel works on, per sample and channel (measured): the filter's or the whitening's float32
+copies take 12 to 14, the spectra of the noise 18; pursuit adds 6 times the units per channel to its 12, as
+correlations (float32) and closed rows (int16) of every unit."""
+
+READ_COPIES = 2
+"""A chunk at an edge of the recording is held twice: as read, and filled up to whole blocks."""
+
+DECODE_BYTES_PER_VALUE = 6
+"""Preprocessed traces while they are read: compressed, decoded and filled up."""
 
 TRACE_BYTES_PER_VALUE = 2
 """Preprocessed traces are int16, in memory and (before compression) on disk."""
@@ -116,10 +124,11 @@ def _longest(
 
 
 def task_bytes(recording: Recording, chunk_blocks: int) -> int:
-    """Bytes of arrays alive in a task: the chunk as read, the chunk as written, and the work on one block."""
-    values = recording.block_samples * recording.n_channels
-    in_chunk = chunk_blocks * values * (recording.dtype.itemsize + TRACE_BYTES_PER_VALUE)
-    return int(in_chunk + values * WORK_BYTES_PER_VALUE)
+    """Bytes of arrays alive in a task: while its chunk is read, or the chunk, what is written, the work on a block."""
+    values, size = recording.block_samples * recording.n_channels, recording.dtype.itemsize
+    reading = chunk_blocks * max(READ_COPIES * size, DECODE_BYTES_PER_VALUE)
+    working = chunk_blocks * (size + TRACE_BYTES_PER_VALUE) + WORK_BYTES_PER_VALUE
+    return int(values * max(reading, working))
 
 
 def tree_bytes(bytes_per_task: int, n_workers: int, processes: bool) -> int:

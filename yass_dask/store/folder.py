@@ -158,7 +158,7 @@ class Store:
             )
         if complete.get("deleted"):
             raise InputError(
-                f"The traces of stage {name!r} in {self.path} were deleted (--delete-traces); sort again."
+                f"The traces of stage {name!r} in {self.path} were deleted (--delete-traces); sort again with --clean."
             )
         if complete.get("traces"):
             from yass_dask.sources import ZarrSource

@@ -17,7 +17,7 @@ from yass_dask.monitor.peak import PeakMemory
 from yass_dask.monitor.progress import Progress
 from yass_dask.store import parts, traces, zarrays
 from yass_dask.store.disk import readable_errors
-from yass_dask.store.recipe import Recipe, changes, hash_of, params_of, plain
+from yass_dask.store.recipe import INPUT_CHANGED, Recipe, changes, hash_of, params_of, plain
 from yass_dask.store.stage import Stage
 from yass_dask.store.table import DeletedTraces, Table
 
@@ -111,7 +111,10 @@ class Keep:
         attributes = stage.attributes()
         old = attributes.get("recipe")
         if old is not None and old != recipe:
-            _log.info("%s: %s; computing from here", stage.name, changes(old, recipe))
+            reason = changes(old, recipe)
+            # On the console the first changed stage is news, those after it are not.
+            shown = {"file_only": reason == INPUT_CHANGED}
+            _log.info("%s: %s; computing from here", stage.name, reason, extra=shown)
         elif "complete" in attributes and stage.is_whole():
             return True
         elif "complete" in attributes:
@@ -122,14 +125,18 @@ class Keep:
         name = stage.name
         with readable_errors(stage.path):
             stage.tidy()  # a kill may have come between the last mark and this
-        _log.info("%s: %d of %d chunks found", name, n_parts, n_parts)
+        self._log_found(name, n_parts, n_parts)
         self.computed[name] = 0
         self.run.progress.stage(name, n_parts, n_parts, self.run.duration_s)
         self.run.progress.finish(name)
 
+    def _log_found(self, name: str, n_found: int, n_parts: int) -> None:
+        """For the log file; on the console, progress tells it."""
+        _log.info("%s: %d of %d chunks found", name, n_found, n_parts, extra={"file_only": True})
+
     def _compute(self, name: str, tasks: Mapping[str, Delayed], n_parts: int) -> None:
         n_found = n_parts - len(tasks)
-        _log.info("%s: %d of %d chunks found", name, n_found, n_parts)
+        self._log_found(name, n_found, n_parts)
         self.computed[name] = len(tasks)
         self.run.progress.stage(name, n_parts, n_found, self.run.duration_s)
         self.run.executor.run(tasks, lambda _: self.run.progress.advance(name), label=name)

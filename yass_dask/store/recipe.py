@@ -10,6 +10,8 @@ from typing import Any
 
 Recipe = dict[str, Any]
 
+INPUT_CHANGED = "its input changed"
+
 
 def hash_of(content: Any) -> str:
     """sha256 of the content's canonical JSON."""
@@ -50,7 +52,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         if old.get(name) != new[name]:
             reasons.append(f"{name} changed: {old.get(name)} -> {new[name]}")
     if old.get("previous") != new["previous"]:
-        reasons.append("its input changed")
+        reasons.append(INPUT_CHANGED)
     return "; ".join(reasons) or "its recipe changed"
 
 
