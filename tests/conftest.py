@@ -32,9 +32,7 @@ def simulation() -> Simulation:
 @pytest.fixture(scope="session")
 def small_recording(simulation: Simulation) -> Recording:
     """The simulated recording, in four chunks of three blocks, the last one of one block."""
-    recording = from_array(
-        simulation.traces, simulation.sampling_rate, simulation.positions, simulation.gain_to_uv
-    )
+    recording = from_array(simulation.traces, simulation.sampling_rate, simulation.positions, simulation.gain_to_uv)
     return recording.with_chunks(3)
 
 

@@ -87,5 +87,3 @@ def files_below(folder: Path) -> dict[str, tuple[int, int]]:
     """Path -> (inode, time of last change) of every file: what is written anew differs."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
-
-

@@ -91,15 +91,10 @@ def bank(
 
 def overlaps(w: np.ndarray, v: np.ndarray) -> np.ndarray:
     """(2 n_samples - 1,): [lag + n_samples - 1] = sum_tc w[t + lag, c] v[t, c], by the definition."""
-    return sum(
-        np.correlate(w[:, c].astype(np.float64), v[:, c].astype(np.float64), "full")
-        for c in range(w.shape[1])
-    )
+    return sum(np.correlate(w[:, c].astype(np.float64), v[:, c].astype(np.float64), "full") for c in range(w.shape[1]))
 
 
-def plant(
-    n_rows: int, units: list[Shape], times: np.ndarray, labels: np.ndarray, amplitudes: np.ndarray
-) -> np.ndarray:
+def plant(n_rows: int, units: list[Shape], times: np.ndarray, labels: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
     """(n_rows, n_channels) float64 traces without noise; times may lie between samples or outside."""
     traces = np.zeros((n_rows, len(units[0].gains)))
     for time, unit, amplitude in zip(times, labels, amplitudes, strict=True):

@@ -26,7 +26,8 @@ from yass_dask.deconvolve import (
 )
 from yass_dask.detect import DetectParams, detect
 from yass_dask.events import Events
-from yass_dask.preprocess import COUNTS_PER_SD, Clean, Noise, Scale
+from yass_dask.noise import Noise
+from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale
 from yass_dask.readers import from_array
 from yass_dask.templates import Templates
 
@@ -87,9 +88,7 @@ def problems(draw: st.DrawFn) -> Problem:
     borders = st.sampled_from([*range(0, n_samples + 1, BLOCK), n_samples])
     offsets = st.one_of(st.sampled_from([-1, 0, 1]), st.integers(-110, 110))
     taken: list[tuple[int, int]] = []
-    for border, offset, unit in draw(
-        st.lists(st.tuples(borders, offsets, st.integers(0, 2)), min_size=1, max_size=14)
-    ):
+    for border, offset, unit in draw(st.lists(st.tuples(borders, offsets, st.integers(0, 2)), min_size=1, max_size=14)):
         time = border + offset
         fits = 9 <= time < n_samples - 9
         if fits and all(abs(time - at) >= (30 if unit == other else 8) for at, other in taken):
@@ -165,9 +164,7 @@ def test_pursuit_of_a_spike_between_samples_at_a_border(backend, offset):
     """Half way between two samples, one on each side of a border: each block could leave it to the other."""
     for border in (BLOCK, 2 * BLOCK):
         for fraction in (-0.5, -0.4, 0.4, 0.5):
-            traces = planted.plant(
-                3 * BLOCK, UNITS, np.array([border + offset + fraction]), np.array([1]), np.ones(1)
-            )
+            traces = planted.plant(3 * BLOCK, UNITS, np.array([border + offset + fraction]), np.array([1]), np.ones(1))
             found = [pursued(traces, chunk_blocks, backend) for chunk_blocks in (1, 100)]
             assert places(found[0]) == places(found[1])
             assert len(found[0]["sample_index"]) == 1
@@ -247,10 +244,7 @@ def test_detection_knows_no_borders(backend, problem, coarse):
     expected = planted.peaks_by_the_words(x, first=0, stop=len(x), **options)
     for chunk_blocks in CHUNKINGS:
         found = detected(x, chunk_blocks, backend)
-        assert (
-            list(zip(found["sample_index"].tolist(), found["channel_index"].tolist(), strict=True))
-            == expected
-        )
+        assert list(zip(found["sample_index"].tolist(), found["channel_index"].tolist(), strict=True)) == expected
         np.testing.assert_array_equal(found["is_clear"], clear_by_the_words(expected, x))
         np.testing.assert_array_equal(found["amplitude"], [x[t, c] for t, c in expected])
 
@@ -262,9 +256,7 @@ def test_detection_of_one_spike_around_each_border(backend, offset):
         time = border + offset
         traces = planted.plant(3 * BLOCK + 20, UNITS, np.array([time]), np.array([0]), np.ones(1))
         for chunk_blocks in CHUNKINGS:
-            found = detected(
-                traces, chunk_blocks, backend, DetectParams(**DETECT.model_dump() | {"threshold_sd": 6.0})
-            )
+            found = detected(traces, chunk_blocks, backend, DetectParams(**DETECT.model_dump() | {"threshold_sd": 6.0}))
             assert found["sample_index"].tolist() == [time]
 
 

@@ -145,9 +145,7 @@ def test_sort_option_arrives(asked: Asked, arguments: list[str], name: str, valu
     code, _, err = yass("sort", "c.yaml", *arguments)
     assert (code, err) == (0, "")
     assert asked[name] == value
-    changed = {
-        key for key, default in vars(SortOptions(config=Path("c.yaml"))).items() if asked[key] != default
-    }
+    changed = {key for key, default in vars(SortOptions(config=Path("c.yaml"))).items() if asked[key] != default}
     assert changed <= {name}
 
 
@@ -163,9 +161,7 @@ def test_sort_option_arrives(asked: Asked, arguments: list[str], name: str, valu
         (MemoryError(), 1, "yass: MemoryError: \n"),
     ],
 )
-def test_exit_code_of_an_error(
-    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, told: str
-) -> None:
+def test_exit_code_of_an_error(monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, told: str) -> None:
     def run_sort(options: SortOptions) -> str:
         raise error
 

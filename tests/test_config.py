@@ -70,9 +70,7 @@ recordings:
 N_CHANNELS = 4
 
 
-def write_files(
-    folder: Path, n_channels: int = N_CHANNELS, n_samples: int = 100, dtype: str = "int16"
-) -> None:
+def write_files(folder: Path, n_channels: int = N_CHANNELS, n_samples: int = 100, dtype: str = "int16") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.arange(n_samples * n_channels).astype(dtype).tofile(folder / "data.bin")
     np.save(folder / "geometry.npy", 20.0 * np.arange(2 * n_channels).reshape(n_channels, 2))
@@ -474,9 +472,7 @@ def test_section_that_is_none(raw: dict[str, Any], section: str, content: Any) -
         ("cluster", "worker", "did you mean workers?"),
     ],
 )
-def test_unknown_key_gets_a_suggestion(
-    raw: dict[str, Any], section: str | None, name: str, hint: str
-) -> None:
+def test_unknown_key_gets_a_suggestion(raw: dict[str, Any], section: str | None, name: str, hint: str) -> None:
     place = raw if section is None else raw.setdefault(section, {})
     place[name] = 12
     line = line_of(raw, name if section is None else f"{section}.{name}")
@@ -676,9 +672,7 @@ def test_override_of_another_form(assignment: str) -> None:
         config.override({}, [assignment])
 
 
-@pytest.mark.parametrize(
-    "assignment", ["detect.threshold_sd=high", "detect.treshold_sd=5", "detekt.x=1", "detect=1"]
-)
+@pytest.mark.parametrize("assignment", ["detect.threshold_sd=high", "detect.treshold_sd=5", "detekt.x=1", "detect=1"])
 def test_override_with_a_bad_value(stub_params: None, assignment: str) -> None:
     with pytest.raises(InputError, match="params." + assignment.split("=")[0].removesuffix(".x")):
         config.sort_params(config.override({}, [assignment]))

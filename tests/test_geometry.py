@@ -102,9 +102,7 @@ def test_channel_index_starts_with_self_where_shanks_share_positions():
 
 
 def test_order_by_distance_keeps_ties_in_place():
-    ordered, order = geometry.order_channels_by_distance(
-        0, [3, 2, 1], np.array([[0, 0], [0, 9], [9, 0], [0, 1]])
-    )
+    ordered, order = geometry.order_channels_by_distance(0, [3, 2, 1], np.array([[0, 0], [0, 9], [9, 0], [0, 1]]))
     assert ordered.tolist() == [3, 2, 1]
     assert order.tolist() == [0, 1, 2]
 

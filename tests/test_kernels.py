@@ -112,9 +112,7 @@ def whiten_inputs() -> Iterator[Case]:
 
 def line_of_neighbors(n: int, reach: int) -> np.ndarray:
     """Neighbours on a line, the channel itself first, padded with n."""
-    lists = [
-        sorted(range(max(0, c - reach), min(n, c + reach + 1)), key=lambda d: abs(d - c)) for c in range(n)
-    ]
+    lists = [sorted(range(max(0, c - reach), min(n, c + reach + 1)), key=lambda d: abs(d - c)) for c in range(n)]
     width = max(map(len, lists), default=1)
     return np.array([near + [n] * (width - len(near)) for near in lists], np.int32).reshape(n, width)
 
@@ -123,12 +121,8 @@ def find_peaks_inputs() -> Iterator[Case]:
     for seed, (sign, exclusion) in enumerate([(-1, 12), (0, 12), (1, 3), (0, 1), (-1, 0)]):
         near = line_of_neighbors(6, 1 + seed % 3)
         options = {"sign": sign, "exclusion": exclusion, "neighbors": near, "first": 20, "stop": 2980}
-        yield Case(
-            f"noise, sign {sign}, exclusion {exclusion}", (gaussian(3000, 6),), options | {"threshold": 2.5}
-        )
-        yield Case(
-            f"ties, sign {sign}, exclusion {exclusion}", (integers(3000, 6),), options | {"threshold": 2.0}
-        )
+        yield Case(f"noise, sign {sign}, exclusion {exclusion}", (gaussian(3000, 6),), options | {"threshold": 2.5})
+        yield Case(f"ties, sign {sign}, exclusion {exclusion}", (integers(3000, 6),), options | {"threshold": 2.0})
     whole = {"threshold": 1.0, "sign": 0, "exclusion": 5, "first": 0, "stop": 400}
     plateau = np.repeat(integers(20, 3), 20, axis=0)
     yield Case("plateaus, to the edges", (plateau,), whole | {"neighbors": line_of_neighbors(3, 1)})
@@ -190,9 +184,7 @@ def coreset_inputs() -> Iterator[Case]:
 
 
 def mixture_inputs() -> Iterator[Case]:
-    points = np.concatenate(
-        [gaussian(300, 2, s) + np.array(at) for s, at in enumerate([(0, 0), (9, 0), (0, 9)])]
-    )
+    points = np.concatenate([gaussian(300, 2, s) + np.array(at) for s, at in enumerate([(0, 0), (9, 0), (0, 9)])])
     yield Case("three clusters", (points,), as_cells(points) | {"max_clusters": 10, "min_weight": 10})
     yield Case("one cell", (points[:1],), as_cells(points[:1]) | {"max_clusters": 10, "min_weight": 10})
 
@@ -222,18 +214,14 @@ class Planted(NamedTuple):
 
 
 @cache
-def planted_block(
-    n_rows: int = 6000, n_spikes: int = 150, noise: float = 0.0, jitter: bool = False
-) -> Planted:
+def planted_block(n_rows: int = 6000, n_spikes: int = 150, noise: float = 0.0, jitter: bool = False) -> Planted:
     """Spikes of 6 units on 8 channels, overlapping across units, no unit within 25 samples of itself."""
     draw = rng(n_rows, n_spikes)
     units = planted.shapes(6, 8)
     rows, labels = spaced(draw, n_rows, n_spikes, len(units))
     amplitudes = draw.uniform(0.8, 1.2, len(rows))
     shift = draw.uniform(-0.45, 0.45, len(rows)) if jitter else 0.0
-    traces = planted.plant(n_rows, units, rows + shift, labels, amplitudes) + noise * draw.normal(
-        size=(n_rows, 8)
-    )
+    traces = planted.plant(n_rows, units, rows + shift, labels, amplitudes) + noise * draw.normal(size=(n_rows, 8))
     return Planted(units, rows, labels, amplitudes, traces.astype(np.float32))
 
 
@@ -276,9 +264,7 @@ def pursue_inputs() -> Iterator[Case]:
     yield pursue_case("shorter than a template", clean._replace(traces=clean.traces[:7]))
     yield pursue_case("one row", clean._replace(traces=clean.traces[:1]))
     yield pursue_case("no units", clean, bank=planted.bank(np.zeros((0, planted.N_SAMPLES, 8), np.float32)))
-    yield pursue_case(
-        "support padded", clean, bank=padded_support(planted.bank(planted.waveforms(clean.units)))
-    )
+    yield pursue_case("support padded", clean, bank=padded_support(planted.bank(planted.waveforms(clean.units))))
     yield Case("integer ties", *integer_ties())
     yield pursue_case("noise", planted_block(20000, 500, noise=1.0, jitter=True), bank=realistic_bank())
 
@@ -501,9 +487,7 @@ def peak_problems(draw: st.DrawFn) -> tuple[np.ndarray, dict[str, Any]]:
 def test_peaks_are_those_of_the_words(backend, problem):
     x, options = problem
     samples, channels = load("find_peaks", backend)(x, **options)
-    assert list(zip(samples.tolist(), channels.tolist(), strict=True)) == planted.peaks_by_the_words(
-        x, **options
-    )
+    assert list(zip(samples.tolist(), channels.tolist(), strict=True)) == planted.peaks_by_the_words(x, **options)
 
 
 # --- snippets and subtract ----------------------------------------------------------------------------------
@@ -627,9 +611,7 @@ def cell_moments(points: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, dic
     n = int(cells.max()) + 1
     weights = np.bincount(cells).astype(float)
     means = np.stack([points[cells == k].mean(axis=0) for k in range(n)])
-    scatter = np.stack(
-        [np.cov(points[cells == k].T, bias=True).reshape(points.shape[1], -1) for k in range(n)]
-    )
+    scatter = np.stack([np.cov(points[cells == k].T, bias=True).reshape(points.shape[1], -1) for k in range(n)])
     return means, {"weights": weights, "scatter": scatter}
 
 

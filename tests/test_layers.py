@@ -15,7 +15,9 @@ PACKAGE = Path(yass_dask.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 KERNELS = [name for name in FILES if name.startswith("kernels/")]
 STAGES = [
+    "conditioning.py",
     "preprocess.py",
+    "noise.py",
     "detect.py",
     "features.py",
     "cluster.py",
@@ -24,6 +26,7 @@ STAGES = [
     "deconvolve.py",
     "unitfeatures.py",
     "merge.py",
+    "verdicts.py",
     "refine.py",
 ]
 """Stages are files or, past 300 lines, folders of that name."""
@@ -53,11 +56,7 @@ def imports(name: str) -> frozenset[str]:
 
 def importers(*packages: str) -> set[str]:
     """Files that import any of these packages or something in them."""
-    return {
-        name
-        for name in FILES
-        if any(is_in(module, package) for module in imports(name) for package in packages)
-    }
+    return {name for name in FILES if any(is_in(module, package) for module in imports(name) for package in packages)}
 
 
 def is_in(module: str, package: str) -> bool:
@@ -131,17 +130,13 @@ def test_kernels_draw_no_random_numbers():
         assert "random" not in names, name
 
 
-@pytest.mark.parametrize(
-    "package", ["distributed", "yass_dask.runtime", "yass_dask.store", "yass_dask.session"]
-)
+@pytest.mark.parametrize("package", ["distributed", "yass_dask.runtime", "yass_dask.store", "yass_dask.session"])
 def test_stages_do_not_know_where_they_run_or_are_kept(package):
     assert importers(package) & set(stage_files()) == set()
 
 
 def test_stages_do_not_import_the_pipeline():
-    assert (
-        importers("yass_dask.pipeline", "yass_dask.cli", "yass_dask.commands") & set(stage_files()) == set()
-    )
+    assert importers("yass_dask.pipeline", "yass_dask.cli", "yass_dask.commands") & set(stage_files()) == set()
 
 
 def test_only_halos_in_chunked_are_cut_into_blocks():

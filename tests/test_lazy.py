@@ -27,8 +27,7 @@ from yass_dask.store import Table
 STAGES = {
     name: function
     for name, function in vars(pipeline).items()
-    if inspect.isfunction(function)
-    and inspect.signature(function).return_annotation in ("LazyParts", "LazyTraces")
+    if inspect.isfunction(function) and inspect.signature(function).return_annotation in ("LazyParts", "LazyTraces")
 }
 """Every function that pipeline.py calls to get something lazy."""
 
@@ -106,9 +105,7 @@ def walk(small_sorted):
         patch.setattr(pipeline, "running", seen.running)
         patch.setattr(pipeline, "finish", lambda *args: None)
         with dask.config.set(scheduler=forbid("dask")):
-            pipeline.sort(
-                small_sorted.recording, small_sorted.folder, small_sorted.params, client=Executor("sync")
-            )
+            pipeline.sort(small_sorted.recording, small_sorted.folder, small_sorted.params, client=Executor("sync"))
     return seen
 
 
@@ -173,6 +170,4 @@ def test_a_stage_over_the_traces_has_a_piece_a_chunk(walk, small_recording, chun
 
 
 def _identity_noise(n_channels: int) -> pipeline.Noise:
-    return pipeline.Noise(
-        np.ones((n_channels, 1), np.float32), np.arange(n_channels, dtype=np.int32)[:, None]
-    )
+    return pipeline.Noise(np.ones((n_channels, 1), np.float32), np.arange(n_channels, dtype=np.int32)[:, None])

@@ -17,9 +17,7 @@ def lines_of(folder: Path) -> list[str]:
     return (folder / "yass.log").read_text(encoding="utf-8").splitlines()
 
 
-def test_line_has_name_function_date_level_and_message(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_line_has_name_function_date_level_and_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with logging_to(tmp_path, "INFO"):
         logging.getLogger("yass_dask.detect").info("%d of %d chunks found", 3, 7)
     (line,) = lines_of(tmp_path)

@@ -45,9 +45,7 @@ def sorting():
 
 @pytest.fixture
 def recording():
-    return from_array(
-        np.random.default_rng(0).normal(0, 20, (20000, 4)).astype(np.int16), RATE, gain_to_uv=0.5
-    )
+    return from_array(np.random.default_rng(0).normal(0, 20, (20000, 4)).astype(np.int16), RATE, gain_to_uv=0.5)
 
 
 def test_templates_lie_where_their_contacts_lie(sorting):

@@ -73,9 +73,7 @@ def test_both_orders_are_the_same_recording(tmp_path):
 
 def test_files_in_sequence_are_one_recording(tmp_path):
     array = noise(350)
-    paths = [
-        write_binary(tmp_path / f"{i}.bin", rows) for i, rows in enumerate(np.split(array, [90, 91, 250]))
-    ]
+    paths = [write_binary(tmp_path / f"{i}.bin", rows) for i, rows in enumerate(np.split(array, [90, 91, 250]))]
     recording = open_binary(paths)
     assert recording.n_samples == 350
     for chunk_blocks in (1, 2, 9):
@@ -83,9 +81,7 @@ def test_files_in_sequence_are_one_recording(tmp_path):
         expected = readers.from_array(array, RATE).with_chunks(chunk_blocks).overlapped(120)
         assert np.array_equal(found, expected.compute(scheduler="sync"))
     assert recording.source.read(10, 10).shape == (0, 4)
-    assert [part["name"] for part in recording.identity()["source"]["sources"]] == [
-        path.name for path in paths
-    ]
+    assert [part["name"] for part in recording.identity()["source"]["sources"]] == [path.name for path in paths]
 
 
 @pytest.mark.parametrize(
@@ -139,9 +135,7 @@ def test_files_that_do_not_agree_are_refused(tmp_path):
         BinarySource(str(write_binary(tmp_path / "a.bin", noise())), np.dtype("int16"), 4),
         BinarySource(str(write_binary(tmp_path / "b.bin", noise(dtype="float32"))), np.dtype("float32"), 4),
     ]
-    with pytest.raises(
-        InputError, match="recording 1: 4 channels of float32, but recording 0 has 4 of int16"
-    ):
+    with pytest.raises(InputError, match="recording 1: 4 channels of float32, but recording 0 has 4 of int16"):
         ConcatSource(tuple(sources))
 
 
@@ -229,9 +223,7 @@ def test_zarr_refuses(tmp_path):
         readers.read_zarr(tmp_path / "line.zarr", RATE)
     zarr.open_group(str(tmp_path / "group.zarr"), mode="w")
     write_zarr(tmp_path / "group.zarr" / "traces", noise(), 3 if zarr.__version__ >= "3" else 2)
-    with pytest.raises(
-        InputError, match=r"is a zarr group; give the path of an array in it \(found: traces\)"
-    ):
+    with pytest.raises(InputError, match=r"is a zarr group; give the path of an array in it \(found: traces\)"):
         readers.read_zarr(tmp_path / "group.zarr", RATE)
 
 
@@ -241,9 +233,7 @@ def test_zarr_refuses(tmp_path):
 def test_arrays_of_numpy_and_dask():
     array = noise(dtype=">i2")
     for given in (array, da.from_array(array, chunks=(60, 3))):
-        recording = readers.from_array(
-            given, RATE, geometry=Probe([[0, 0], [9, 9], [3, 0], [4, 0]]), gain_to_uv=2
-        )
+        recording = readers.from_array(given, RATE, geometry=Probe([[0, 0], [9, 9], [3, 0], [4, 0]]), gain_to_uv=2)
         assert recording.dtype == np.dtype("int16")
         assert recording.probe.positions[1].tolist() == [9, 9]
         found = recording.traces.compute(scheduler="sync")

@@ -108,9 +108,7 @@ def test_no_task_reads_more_than_its_chunk_and_halo(n_samples, halo):
     assert source.reads == []
     for i, chunk in enumerate(recording.chunks):
         source.reads.clear()
-        assert np.array_equal(
-            lazy.blocks[i].compute(scheduler="sync"), -source.array[chunk.start : chunk.stop]
-        )
+        assert np.array_equal(lazy.blocks[i].compute(scheduler="sync"), -source.array[chunk.start : chunk.stop])
         padded_stop = chunk.stop_block * recording.block_samples
         assert source.reads == [(max(chunk.start - halo, 0), min(padded_stop + halo, n_samples))]
 
@@ -122,9 +120,7 @@ def test_traces_read_each_sample_once():
 
 
 def test_one_task_per_chunk_after_optimisation():
-    recording = Recording(
-        WatchedSource(np.zeros((36_000, 1), "int16")), 10.0, geometry.linear(1), chunk_blocks=1
-    )
+    recording = Recording(WatchedSource(np.zeros((36_000, 1), "int16")), 10.0, geometry.linear(1), chunk_blocks=1)
     assert len(recording.chunks) == 3600
     for lazy in (recording.traces, recording.overlapped(3) + 1, recording.map_overlap(np.abs, 3, "int16")):
         (fused,) = dask.optimize(lazy)
@@ -200,9 +196,7 @@ def test_func_may_work_in_place():
 
 def test_func_that_changes_the_shape_is_told():
     lazy = watched(300)[0].map_overlap(lambda rows: rows[1:], 10, "int16")
-    with pytest.raises(
-        ValueError, match=r"func was given \(120, 3\) and must return that shape, returned \(119, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"func was given \(120, 3\) and must return that shape, returned \(119, 3\)"):
         lazy.compute(scheduler="sync")
 
 

@@ -17,19 +17,13 @@ import pytest
 
 from yass_dask import subsample
 from yass_dask.chunked import LazyParts
+from yass_dask.conditioning import PreprocessParams
 from yass_dask.detect import DetectParams, detect
 from yass_dask.events import Events
 from yass_dask.features import Basis, FeatureParams, measure_basis, measure_features
 from yass_dask.matching import low_rank, pair_overlaps, pairs
-from yass_dask.preprocess import (
-    Clean,
-    Noise,
-    PreprocessParams,
-    Scale,
-    measure_noise,
-    measure_scale,
-    preprocess,
-)
+from yass_dask.noise import Noise, measure_noise
+from yass_dask.preprocess import Clean, Scale, measure_scale, preprocess
 from yass_dask.readers import from_array
 from yass_dask.recording import Recording
 from yass_dask.templates import Templates, TemplatesParams, average
@@ -77,9 +71,7 @@ def noise(golden) -> Noise:
 @pytest.fixture
 def peaks(golden) -> Events:
     samples, channels, clear = golden["peaks"].T
-    return Events(
-        {"sample_index": samples, "channel_index": channels.astype(np.int32), "is_clear": clear == 1}
-    )
+    return Events({"sample_index": samples, "channel_index": channels.astype(np.int32), "is_clear": clear == 1})
 
 
 def compute(lazy: LazyParts) -> Any:
@@ -149,9 +141,7 @@ def test_basis(golden, clean, noise, peaks, backend):
     np.testing.assert_allclose(basis.autocovariance, golden["autocovariance"], atol=1e-4)
     # Components are known up to their sign; float32 waveforms of about 1e2 sd turn them by some 1e-5.
     sign = np.sign((basis.project * golden["basis"]).sum(axis=0))
-    np.testing.assert_allclose(
-        basis.project * sign, golden["basis"], atol=1e-3 * np.abs(golden["basis"]).max()
-    )
+    np.testing.assert_allclose(basis.project * sign, golden["basis"], atol=1e-3 * np.abs(golden["basis"]).max())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

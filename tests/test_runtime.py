@@ -85,12 +85,8 @@ class TestRun:
     def test_no_tasks(self) -> None:
         Executor("tcp://nowhere.invalid:1").run({}, pytest.fail)
 
-    @pytest.mark.parametrize(
-        "error", [InputError("the 'file' is\nbad: 3 < 4"), KeyError("x"), OSError(28, "full")]
-    )
-    def test_first_exception_comes_back_as_it_was(
-        self, tmp_path: Path, executor: Executor, error: Exception
-    ) -> None:
+    @pytest.mark.parametrize("error", [InputError("the 'file' is\nbad: 3 < 4"), KeyError("x"), OSError(28, "full")])
+    def test_first_exception_comes_back_as_it_was(self, tmp_path: Path, executor: Executor, error: Exception) -> None:
         tasks = {"bad": delayed(_fail, pure=False)(tmp_path / "bad", error), **_touch_tasks(tmp_path, 300)}
         with pytest.raises(type(error)) as caught:
             executor.run(tasks, lambda name: None)
@@ -129,9 +125,7 @@ class TestRun:
         local.client.nthreads()  # futures are released in the client's own thread: let it come by
         assert not local.client.futures
 
-    def test_workers_and_this_process_compute_with_one_thread(
-        self, executor: Executor, tmp_path: Path
-    ) -> None:
+    def test_workers_and_this_process_compute_with_one_thread(self, executor: Executor, tmp_path: Path) -> None:
         task = delayed(_write_threads, pure=False)(tmp_path / "threads")
         executor.run({"a": task}, lambda name: None)
         assert set((tmp_path / "threads").read_text().split()) == {"1"}
@@ -190,9 +184,7 @@ def _project(traces: np.ndarray, index: int, die_once: Path | None) -> dict[str,
     return {"sample_index": rows + 300 * index, "feature": traces[rows] @ traces[:4]}
 
 
-def _keep(
-    folder: Path, executor: Executor, source: Any = None, die_once: Path | None = None
-) -> dict[str, int]:
+def _keep(folder: Path, executor: Executor, source: Any = None, die_once: Path | None = None) -> dict[str, int]:
     store = Store(folder)
     scaled = (_input() if source is None else source) * np.float32(3)
     chunks = scaled.to_delayed()[:, 0]
@@ -295,9 +287,7 @@ class TestPlan:
         assert found.n_workers == 8 or tree_bytes(shortest, found.n_workers + 1, processes) > limit
 
     def test_too_little_is_refused_with_the_number_that_would_do(self) -> None:
-        with pytest.raises(
-            InputError, match=r"max_memory is 100MB, but one block .* 384 channels takes (\d+)MB"
-        ):
+        with pytest.raises(InputError, match=r"max_memory is 100MB, but one block .* 384 channels takes (\d+)MB"):
             plan(NEUROPIXELS, 100 * MB, None, 1)  # type: ignore[arg-type]
         with pytest.raises(InputError, match="memory_limit is 300MB") as caught:
             plan(NEUROPIXELS, 200 * MB, 300 * MB, 4)  # type: ignore[arg-type]

@@ -31,7 +31,9 @@ def reference(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Sorting
     """Sorted block by block, in the calling thread."""
     recording = from_config(config)
     assert recording.n_blocks == 11, "the last block is cut short"
-    found = sort(recording.with_chunks(1), tmp_path_factory.mktemp("same") / "reference", PARAMS, client=SYNC)
+    folder = tmp_path_factory.mktemp("same") / "reference"
+    sort(recording.with_chunks(1), folder, PARAMS, client=SYNC)
+    found = Sorting.open(folder)
     assert found.n_units >= 3
     assert found.n_spikes >= 100
     return found

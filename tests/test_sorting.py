@@ -57,9 +57,7 @@ def test_unknown_unit_is_told():
 def same(one, two):
     for field in dataclasses.fields(Sorting):
         if field.name not in ("units", "path", "probe", "trace_gain"):
-            np.testing.assert_array_equal(
-                getattr(one, field.name), getattr(two, field.name), err_msg=field.name
-            )
+            np.testing.assert_array_equal(getattr(one, field.name), getattr(two, field.name), err_msg=field.name)
     np.testing.assert_array_equal(one.probe.positions, two.probe.positions)
     np.testing.assert_array_equal(one.probe.shanks, two.probe.shanks)
 
@@ -72,8 +70,7 @@ def test_there_and_back(tmp_path, n_units, n_spikes):
     assert opened.path == tmp_path / "out"
     assert opened.trace_gain is None
     assert opened.units == [
-        {"unit_id": int(unit), "label": "good", "snr": 7.5, "contamination": None}
-        for unit in sorting.unit_ids
+        {"unit_id": int(unit), "label": "good", "snr": 7.5, "contamination": None} for unit in sorting.unit_ids
     ]
     assert not list(tmp_path.glob("out/.*"))
 

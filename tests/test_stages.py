@@ -16,27 +16,20 @@ from yass_dask import events as events_module
 from yass_dask import geometry
 from yass_dask.chunked import LazyParts
 from yass_dask.cluster import ClusterParams, assign
+from yass_dask.conditioning import PreprocessParams, undo_shifts
 from yass_dask.errors import InputError
 from yass_dask.events import Events, between, evenly
 from yass_dask.features import Basis
-from yass_dask.merge import MergeParams, Revision, UnitFacts, revise
-from yass_dask.preprocess import (
-    COUNTS_PER_SD,
-    Clean,
-    Noise,
-    PreprocessParams,
-    Scale,
-    measure_noise,
-    measure_scale,
-    preprocess,
-    undo_shifts,
-)
+from yass_dask.merge import MergeParams, Revision, revise
+from yass_dask.noise import Noise, measure_noise
+from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale, measure_scale, preprocess
 from yass_dask.readers import from_array
 from yass_dask.recording import Recording
 from yass_dask.refine import Units, without_duplicates
 from yass_dask.results import audit_table, coincident, contamination_of, last_drops
 from yass_dask.templates import Templates, TemplatesParams
 from yass_dask.unitfeatures import Frames, StoredFrames
+from yass_dask.verdicts import UnitFacts
 
 RATE = 2000.0
 """Blocks of 2000 samples; the filter settles within some hundred."""
@@ -323,9 +316,7 @@ def cloud(centre: list[float], n: int, seed: int, n_local: int = 2) -> np.ndarra
 def three_clouds(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Features and the cloud of each point."""
     centres, sizes = ([8, 0, 0], [0, 8, 0], [0, 0, 0, -9]), (300, 300, 100)
-    clouds = [
-        cloud(centre, n, seed + 100 * k) for k, (centre, n) in enumerate(zip(centres, sizes, strict=True))
-    ]
+    clouds = [cloud(centre, n, seed + 100 * k) for k, (centre, n) in enumerate(zip(centres, sizes, strict=True))]
     return np.concatenate(clouds).astype(np.float32), np.repeat([0, 1, 2], sizes)
 
 
@@ -518,9 +509,7 @@ BASIS = Basis(np.eye(planted.N_SAMPLES, 5, dtype=np.float32), 10, np.eye(1, 50)[
 def templates_of(waveforms: np.ndarray, n_spikes: list[int]) -> Templates:
     n = len(waveforms)
     main = np.abs(waveforms).max(axis=1).argmax(axis=1) if n else np.zeros(0, int)
-    order = np.argsort(np.abs(np.arange(N_CHANNELS)[None] - main[:, None]), axis=1, kind="stable").astype(
-        np.int32
-    )
+    order = np.argsort(np.abs(np.arange(N_CHANNELS)[None] - main[:, None]), axis=1, kind="stable").astype(np.int32)
     local = np.take_along_axis(waveforms, order[:, None, :], axis=2).astype(np.float32)
     return Templates(local, order, np.array(n_spikes), 100 + np.arange(n), planted.PEAK, N_CHANNELS)
 
@@ -543,18 +532,13 @@ def test_templates_of_different_units_are_kept():
 @pytest.mark.parametrize("samples", [0, 3, -7, 0.5])
 def test_a_template_twice_is_one_unit_at_any_lag(samples):
     """The one of more spikes stands for both."""
-    kept, audit = joined(
-        [moved(SHAPES[0], 0), moved(SHAPES[0], samples), moved(SHAPES[2], 0)], [100, 300, 50]
-    )
+    kept, audit = joined([moved(SHAPES[0], 0), moved(SHAPES[0], samples), moved(SHAPES[2], 0)], [100, 300, 50])
     assert kept == [101, 102]
     assert [(line["unit"], line["action"], line["into"]) for line in audit] == [(100, "merge", 101)]
 
 
 def test_averages_of_few_spikes_that_differ_by_noise_are_one_unit():
-    noisy = [
-        moved(SHAPES[0], 0) + rng(s).normal(size=(planted.N_SAMPLES, N_CHANNELS)) / np.sqrt(40)
-        for s in (1, 2)
-    ]
+    noisy = [moved(SHAPES[0], 0) + rng(s).normal(size=(planted.N_SAMPLES, N_CHANNELS)) / np.sqrt(40) for s in (1, 2)]
     assert joined(noisy, [40, 40])[0] == [100]
 
 

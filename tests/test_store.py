@@ -270,9 +270,7 @@ class TestRecipes:
         before.pop("yass.lock")
         assert before.items() <= tree(tmp_path / "out").items()
 
-    def test_changed_param_computes_from_that_stage_on(
-        self, tmp_path: Path, log: pytest.LogCaptureFixture
-    ) -> None:
+    def test_changed_param_computes_from_that_stage_on(self, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
         sort(tmp_path / "out", Work())
         again = Work()
         sort(tmp_path / "out", again, threshold_sd=4.5)
@@ -355,9 +353,7 @@ class TestResume:
         assert tree(tmp_path / "out/yass.zarr") == reference
 
     @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "delete"])
-    def test_damaged_part_is_computed_again(
-        self, tmp_path: Path, reference: dict[str, str], damage: str
-    ) -> None:
+    def test_damaged_part_is_computed_again(self, tmp_path: Path, reference: dict[str, str], damage: str) -> None:
         with pytest.raises(ArithmeticError):
             sort(tmp_path / "out", Work(fail_at="part-4"))
         _damage(next((tmp_path / "out/yass.zarr/detect/.unfinished").glob("*2.npz")), damage)

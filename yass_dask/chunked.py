@@ -121,7 +121,13 @@ class LazyParts:
 
     @classmethod
     def one(
-        cls, name: str, make: Callable[..., Arrays], *inputs: Any, params: Any, version: int, open: Callable[..., Any]
+        cls,
+        name: str,
+        make: Callable[..., Arrays],
+        *inputs: Any,
+        params: Any,
+        version: int,
+        open: Callable[..., Any],
     ) -> LazyParts:
         """A result of a single task, `make(*inputs)`."""
         task = delayed(make, name=name, pure=False)(*inputs)

@@ -77,9 +77,7 @@ def sort(
         Path, typer.Option("--output-dir", "-o", help="Where results go, within root_folder unless absolute.")
     ] = Path("tmp/"),
     clean: Annotated[bool, typer.Option("--clean", "-c", help="Delete earlier results there first.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of workers [default: resources.processes]")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of workers [default: resources.processes]")] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(metavar="threads|sync|local|tcp://...", help="Where tasks run [default: threads]"),
@@ -131,9 +129,10 @@ def simulate(
     units: Annotated[int, typer.Option(min=0, help="Number of neurons.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another recording.")] = 0,
     rate: Annotated[float, typer.Option(help="Sampling rate in Hz.")] = 30000.0,
-    snr: Annotated[
-        tuple[float, float], typer.Option(metavar="LOW HIGH", help="Range of signal-to-noise ratios.")
-    ] = (3.0, 30.0),
+    snr: Annotated[tuple[float, float], typer.Option(metavar="LOW HIGH", help="Range of signal-to-noise ratios.")] = (
+        3.0,
+        30.0,
+    ),
 ) -> None:
     """Write a small recording with true spikes, and the configuration file to sort it."""
     from yass_dask.commands import run_simulate

@@ -20,7 +20,6 @@ from yass_dask.chunked import LazyParts
 from yass_dask.events import Events, evenly
 from yass_dask.features import Features
 
-
 MAX_TASKS = 64
 
 
@@ -87,7 +86,13 @@ def gather_units(clusters: Mapping[str, Any], max_spikes: int) -> LazyParts:
     Opens as Events with fields sample_index, unit_index, shift, amplitude (1), main_channel.
     """
     return LazyParts.one(
-        "units", _gather_units, clusters, max_spikes, params={"max_spikes": max_spikes}, version=1, open=Events
+        "units",
+        _gather_units,
+        clusters,
+        max_spikes,
+        params={"max_spikes": max_spikes},
+        version=1,
+        open=Events,
     )
 
 
@@ -119,7 +124,11 @@ def assign(features: np.ndarray, params: ClusterParams, backend: str) -> tuple[n
     cells = kernel("coreset", backend)(features.reshape(n, -1), n_cells=params.n_cells)
     reduced, means, weights, scatter = _masked_cells(features, cells, params)
     resp = kernel("mixture", backend)(
-        means, weights=weights, scatter=scatter, max_clusters=params.max_clusters, min_weight=params.min_spikes
+        means,
+        weights=weights,
+        scatter=scatter,
+        max_clusters=params.max_clusters,
+        min_weight=params.min_spikes,
     )
     labels = join_unseparated(reduced, resp.argmax(axis=1)[cells], params.valley, backend)
     return _triage(reduced, labels, params)

@@ -18,7 +18,8 @@ from yass_dask.features import Basis
 from yass_dask.kernels.bank import Bank, no_spikes
 from yass_dask.kernels.bank import Spikes as BlockSpikes
 from yass_dask.matching import low_rank, noise_levels, pair_overlaps, pairs
-from yass_dask.preprocess import Clean, Noise
+from yass_dask.noise import Noise
+from yass_dask.preprocess import Clean
 from yass_dask.recording import Recording
 from yass_dask.templates import Templates
 
@@ -47,7 +48,7 @@ class DeconvolveParams(BaseModel):
     """Times every spike is put back and fitted again beside the others."""
 
 
-EMPTY_SPIKES = {
+EMPTY_SPIKES: dict[str, np.ndarray] = {
     "sample_index": np.zeros(0, np.int64),
     "unit_index": np.zeros(0, np.int32),
     "shift": np.zeros(0, np.int32),
@@ -56,7 +57,7 @@ EMPTY_SPIKES = {
 }
 
 
-# --- pursuit -----------------------------------------------------------------------------------------------------
+# --- pursuit ---
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class StoredBank:
 
     def load(self) -> Bank:
         """The bank in memory."""
-        fields = {name: np.asarray(self.table[name][:]) for name in self.table}
+        fields: dict[str, Any] = {name: np.asarray(self.table[name][:]) for name in self.table}
         numbers = {name: fields.pop(name)[0].item() for name in BANK_NUMBERS}
         return Bank(**fields, **numbers)
 
@@ -81,7 +82,16 @@ def make_bank(
     """Everything the pursuit kernels need to know about the templates; opens as StoredBank."""
     refractory = recording.samples(params.refractory_ms)
     return LazyParts.one(
-        "bank", _bank_fields, templates, noise, basis, refractory, params, params=params, version=1, open=StoredBank
+        "bank",
+        _bank_fields,
+        templates,
+        noise,
+        basis,
+        refractory,
+        params,
+        params=params,
+        version=1,
+        open=StoredBank,
     )
 
 
@@ -92,9 +102,7 @@ def _bank_fields(
     return {name: np.array([value]) if name in BANK_NUMBERS else value for name, value in fields.items()}
 
 
-def bank_of(
-    templates: Templates, noise: Noise, basis: Basis, refractory: int, params: DeconvolveParams
-) -> Bank:
+def bank_of(templates: Templates, noise: Noise, basis: Basis, refractory: int, params: DeconvolveParams) -> Bank:
     """The bank in memory; `refractory` in samples."""
     ranked = low_rank(templates, noise, params.rank, params.max_support)
     start, other = pairs(ranked, templates.n_channels)
@@ -118,24 +126,33 @@ def bank_of(
     )
 
 
-def deconvolve_even(clean: Clean, noise: Noise, bank: StoredBank, n_samples: int, params: DeconvolveParams, backend: str) -> LazyParts:
+def deconvolve_even(
+    clean: Clean, noise: Noise, bank: StoredBank, n_samples: int, params: DeconvolveParams, backend: str
+) -> LazyParts:
     """Spikes of the even blocks, each pursued with its halo; first half of `deconvolve`.
 
     Parameters
     ----------
     bank : its templates are matched
     n_samples : length of a template
-    
+
     Returns
     -------
     Opens as Events with fields sample_index (int64), unit_index (int32), shift (int32, index into `subsample`'s bank:
-    the spike is that much later than its sample), amplitude (float32, times the template), log_odds (float32, against noise).
+    the spike is that much later than its sample), amplitude (float32, times the template), log_odds
+    (float32, against noise).
     """
     return _deconvolve(clean, noise, bank, n_samples, None, params, backend)
 
 
 def deconvolve(
-    clean: Clean, noise: Noise, bank: StoredBank, n_samples: int, even: Events, params: DeconvolveParams, backend: str
+    clean: Clean,
+    noise: Noise,
+    bank: StoredBank,
+    n_samples: int,
+    even: Events,
+    params: DeconvolveParams,
+    backend: str,
 ) -> LazyParts:
     """All spikes: those of the even blocks, and those of the odd blocks fitted beside them.
 
@@ -146,7 +163,13 @@ def deconvolve(
 
 
 def _deconvolve(
-    clean: Clean, noise: Noise, bank: StoredBank, n_samples: int, even: Events | None, params: DeconvolveParams, backend: str
+    clean: Clean,
+    noise: Noise,
+    bank: StoredBank,
+    n_samples: int,
+    even: Events | None,
+    params: DeconvolveParams,
+    backend: str,
 ) -> LazyParts:
     halo = 2 * n_samples + 2 * subsample.REACH
     pursuer = _Pursuer(clean, noise, halo, params.n_sweeps, backend)
@@ -166,7 +189,9 @@ class _Pursuer:
     n_sweeps: int
     backend: str
 
-    def chunk(self, overlapped: np.ndarray, chunk: Chunk, stored: StoredBank, even: Events | None) -> dict[str, np.ndarray]:
+    def chunk(
+        self, overlapped: np.ndarray, chunk: Chunk, stored: StoredBank, even: Events | None
+    ) -> dict[str, np.ndarray]:
         """Spikes of the even blocks of a chunk; given the even ones, of all its blocks."""
         bank = stored.load()
         given = EMPTY_SPIKES if even is None else even.within(chunk.start - self.halo, chunk.stop + self.halo)
@@ -190,9 +215,14 @@ class _Pursuer:
         fixed = BlockSpikes(rows, near["unit_index"], near["shift"], near["amplitude"], near["log_odds"])
         first, last = (self.halo, self.halo + stop - start) if core_only else (0, len(x))
         found = kernel("pursue", self.backend)(
-            x, bank=bank, given=fixed if core_only else no_spikes(), first=first, stop=last, n_sweeps=self.n_sweeps
+            x,
+            bank=bank,
+            given=fixed if core_only else no_spikes(),
+            first=first,
+            stop=last,
+            n_sweeps=self.n_sweeps,
         )
-        spikes = {
+        spikes: dict[str, np.ndarray] = {
             "sample_index": found.row.astype(np.int64) + origin,
             "unit_index": found.unit,
             "shift": found.shift,
@@ -202,7 +232,7 @@ class _Pursuer:
         return between(spikes, start, stop)
 
 
-# --- residual ----------------------------------------------------------------------------------------------------
+# --- residual ---
 
 
 @dataclass(frozen=True)

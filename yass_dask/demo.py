@@ -27,9 +27,7 @@ def run(folder: Path, n_channels: int = 32, seconds: float = 60.0) -> str:
     elapsed = time.perf_counter() - begin
     results = recording / "tmp"
     agreement = compare_files(results, recording / "ground_truth.npz")
-    return "\n".join(
-        [*_table(agreement, seconds / elapsed, _peak_bytes(results)), "", *_next_steps(recording)]
-    )
+    return "\n".join([*_table(agreement, seconds / elapsed, _peak_bytes(results)), "", *_next_steps(recording)])
 
 
 def _table(agreement: Agreement, times_real_time: float, peak_bytes: int | None) -> list[str]:

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks
 from yass_dask.events import Events
-from yass_dask.preprocess import Noise, StandardTraces, nearest_channels
+from yass_dask.geometry import nearest_channels
+from yass_dask.noise import Noise
+from yass_dask.preprocess import StandardTraces
 
 
 class DetectParams(BaseModel):

@@ -18,7 +18,9 @@ from yass_dask import subsample
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks
 from yass_dask.events import Events, evenly
-from yass_dask.preprocess import Noise, StandardTraces, nearest_channels, sampled_blocks
+from yass_dask.geometry import nearest_channels
+from yass_dask.noise import Noise
+from yass_dask.preprocess import StandardTraces, sampled_blocks
 
 
 class FeatureParams(BaseModel):
@@ -54,7 +56,7 @@ class Basis:
     """(n_lags,) of the whitened noise, mean over channels; lag 0 is its variance"""
 
 
-# --- which peaks -------------------------------------------------------------------------------------------------
+# --- which peaks ---
 
 
 def choose_peaks(peaks: Events, params: FeatureParams) -> LazyParts:
@@ -69,7 +71,7 @@ def _choose(peaks: Events, limit: int) -> dict[str, np.ndarray]:
     return {name: values[kept] for name, values in clear.items()}
 
 
-# --- basis -------------------------------------------------------------------------------------------------------
+# --- basis ---
 
 
 def measure_basis(clean: StandardTraces, noise: Noise, peaks: Events, params: FeatureParams, backend: str) -> LazyParts:
@@ -102,7 +104,7 @@ def _basis(table: Mapping[str, Any], before: int, n_components: int) -> Basis:
     return Basis(whitened.astype(np.float32), before, autocovariance)
 
 
-# --- features ----------------------------------------------------------------------------------------------------
+# --- features ---
 
 
 @dataclass(frozen=True)

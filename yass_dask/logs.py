@@ -76,9 +76,7 @@ def _file_handler(path: Path) -> logging.Handler:
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); choose another --output-dir"
-        ) from error
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --output-dir") from error
     handler.setFormatter(logging.Formatter(_LINE))
     return handler
 

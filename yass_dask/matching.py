@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yass_dask.features import Basis
-from yass_dask.preprocess import Noise
+from yass_dask.noise import Noise
 from yass_dask.templates import Templates
 
 
@@ -101,7 +101,12 @@ def noise_levels(ranked: LowRank, basis: Basis) -> np.ndarray:
 
 
 def distances(
-    ranked: LowRank, start: np.ndarray, other: np.ndarray, overlaps: np.ndarray, max_lag: int, max_scale: float
+    ranked: LowRank,
+    start: np.ndarray,
+    other: np.ndarray,
+    overlaps: np.ndarray,
+    max_lag: int,
+    max_scale: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of each pair (u, v): least |w_u - s w_v(. - lag)| over lags and scales s up to `max_scale` either way; the lag.
 

@@ -10,24 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from yass_dask.backends import kernel
 from yass_dask.chunked import LazyParts
-from yass_dask.cluster import ClusterParams, assign, discriminant
+from yass_dask.cluster import ClusterParams, assign
 from yass_dask.events import Events, evenly
 from yass_dask.templates import Templates
-from yass_dask.unitfeatures import MAX_SCALE, Frames, StoredFrames
-
-MEDIAN_VARIANCE = np.pi / 2
-"""Variance of a median of n Gaussian values, times n."""
-SHAPE_SHARE, SHAPE_SD = 0.2, 1.5
-"""Two shapes are one if they differ by less than this share of the smaller, or by this many noise sd."""
-BURST_REFRACTORIES = 13
-"""Spikes of a burst follow each other within so many refractory times (20 ms)."""
+from yass_dask.unitfeatures import StoredFrames
+from yass_dask.verdicts import Pieces, Trains, UnitFacts, Verdict, compare
 
 
 class MergeParams(BaseModel):
@@ -67,29 +60,6 @@ class Revision:
     """Lines {unit, action, into, reason}, by ids"""
 
 
-@dataclass(frozen=True)
-class _Pieces:
-    """Pieces in the making."""
-
-    of_spike: np.ndarray
-    unit: np.ndarray
-    ids: np.ndarray
-    count: np.ndarray
-
-
-@dataclass(frozen=True)
-class UnitFacts:
-    """What decisions need to know about the units that were pursued."""
-
-    ids: np.ndarray
-    levels: np.ndarray
-    next_id: int
-    refractory: int
-    """samples"""
-    n_samples: int
-    """length of the recording"""
-
-
 def revise(
     features: Events, spikes: Events, frames: StoredFrames, facts: UnitFacts, params: MergeParams,
     splitting: ClusterParams, backend: str,
@@ -117,8 +87,8 @@ def _revise(
     mine = {name: values[own] for name, values in rows.items()}
     pieces = split(mine, facts, splitting, audit, backend)
     alive = _large_enough(pieces, facts, params, audit)
-    trains = _Trains(spikes.load(), facts)
-    verdicts = _compare(rows, mine, pieces, frames.load(), trains, backend)
+    trains = Trains(spikes.load(), facts)
+    verdicts = compare(rows, mine, pieces, frames.load(), trains, backend)
     group = _join(verdicts, alive, pieces, trains, params, audit)
     kept = pieces.of_spike >= 0
     return {
@@ -146,7 +116,14 @@ def gather_pieces(revision: Revision, templates: Templates, max_spikes: int) -> 
     """
     main = templates.channels[revision.piece_unit, 0]
     return LazyParts.one(
-        "pieces", _gather_pieces, revision, main, max_spikes, params={"max_spikes": max_spikes}, version=1, open=Events
+        "pieces",
+        _gather_pieces,
+        revision,
+        main,
+        max_spikes,
+        params={"max_spikes": max_spikes},
+        version=1,
+        open=Events,
     )
 
 
@@ -157,15 +134,16 @@ def _gather_pieces(revision: Revision, main: np.ndarray, max_spikes: int) -> dic
     return {**members, "main_channel": main[members["unit_index"]].astype(np.int32)}
 
 
-# --- split -------------------------------------------------------------------------------------------------------
+# --- split ---
 
 
-def split(
-    rows: Mapping[str, np.ndarray], facts: UnitFacts, params: ClusterParams, audit: list, backend: str
-) -> _Pieces:
+def split(rows: Mapping[str, np.ndarray], facts: UnitFacts, params: ClusterParams, audit: list, backend: str) -> Pieces:
     """Cut units whose cleaned spikes form separate clusters; spikes that lie in none belong to no piece."""
     piece = np.full(len(rows["unit_index"]), -1)
-    owners, ids, counts, next_id = [], [], [], facts.next_id
+    owners: list[int] = []
+    ids: list[int] = []
+    counts: list[int] = []
+    next_id = facts.next_id
     for unit, unit_id in enumerate(facts.ids):
         members = np.flatnonzero(rows["unit_index"] == unit)
         labels, _ = assign(rows["features"][members], params, backend)
@@ -182,10 +160,10 @@ def split(
                 audit.append({"unit": next_id, "action": "split", "into": None,
                               "reason": f"{size} spikes of unit {unit_id} form a cluster of their own"})  # fmt: skip
                 next_id += 1
-    return _Pieces(piece, *(np.array(values, np.int64) for values in (owners, ids, counts)))
+    return Pieces(piece, *(np.array(values, np.int64) for values in (owners, ids, counts)))
 
 
-def _large_enough(pieces: _Pieces, facts: UnitFacts, params: MergeParams, audit: list) -> np.ndarray:
+def _large_enough(pieces: Pieces, facts: UnitFacts, params: MergeParams, audit: list) -> np.ndarray:
     """(n_pieces,) bool: pieces that are units; the others are dropped, with the reason."""
     alive = np.ones(len(pieces.unit), bool)
     for p, (unit, unit_id, count) in enumerate(zip(pieces.unit, pieces.ids, pieces.count, strict=True)):
@@ -201,11 +179,11 @@ def _large_enough(pieces: _Pieces, facts: UnitFacts, params: MergeParams, audit:
     return alive
 
 
-# --- merge -------------------------------------------------------------------------------------------------------
+# --- merge ---
 
 
 def _join(
-    verdicts: list[Verdict], alive: np.ndarray, pieces: _Pieces, trains: _Trains,
+    verdicts: list[Verdict], alive: np.ndarray, pieces: Pieces, trains: Trains,
     params: MergeParams, audit: list,
 ) -> np.ndarray:  # fmt: skip
     """New unit of each piece: pairs without a valley and bursts are joined, the nearest first.
@@ -222,8 +200,8 @@ def _join(
         a, b = root[p], root[q]
         if a == b or not (alive[p] and alive[q]):
             continue
-        members = [(i, j) for i in np.flatnonzero(root == a) for j in np.flatnonzero(root == b)]
-        keys = [(min(i, j), max(i, j)) for i, j in members]
+        one, two = (np.flatnonzero(root == group).tolist() for group in (a, b))
+        keys = [(min(i, j), max(i, j)) for i in one for j in two]
         depth = min(1.0 if key in bursting else depths.get(key, 1.0) for key in keys)
         found, expected = trains.together(int(pieces.unit[p]), int(pieces.unit[q]))
         independent = pieces.unit[p] != pieces.unit[q] and expected >= 10 and found > 0.5 * expected

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask.backends import resolve
 from yass_dask.cluster import ClusterParams, cluster, gather_units
+from yass_dask.conditioning import PreprocessParams
 from yass_dask.deconvolve import DeconvolveParams, Residual, deconvolve, deconvolve_even, make_bank
 from yass_dask.detect import DetectParams, detect
 from yass_dask.events import Events
 from yass_dask.features import Basis, FeatureParams, choose_peaks, measure_basis, measure_features
 from yass_dask.merge import MergeParams, UnitFacts, gather_pieces, revise
-from yass_dask.preprocess import (
-    Clean,
-    Noise,
-    PreprocessParams,
-    StandardTraces,
-    measure_noise,
-    measure_scale,
-    preprocess,
-)
+from yass_dask.noise import Noise, measure_noise
+from yass_dask.preprocess import Clean, StandardTraces, measure_scale, preprocess
 from yass_dask.refine import Units, first_units, next_units
 from yass_dask.results import finish
 from yass_dask.session import running
@@ -88,7 +82,10 @@ def sort(
         Bad recording, params or folder.
     """
     params, backend = params or SortParams(), resolve(backend)
-    with running(recording, store, backend=backend, client=client, seed=seed, progress=progress) as (keep, folder):
+    with running(recording, store, backend=backend, client=client, seed=seed, progress=progress) as (
+        keep,
+        folder,
+    ):
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
         noise = keep("noise", measure_noise(clean, params.preprocess, backend))
@@ -141,13 +138,9 @@ def refine(
     cleaned = keep("cleaned" + round_, measure_unit_features(residual, noise, basis, chosen, frames, backend))
     refractory = recording.samples(params.merge.refractory_ms)
     facts = UnitFacts(templates.ids, units.levels, units.next_id, refractory, recording.n_samples)
-    revision = keep(
-        "merge" + round_, revise(cleaned, spikes, frames, facts, params.merge, params.cluster, backend)
-    )
+    revision = keep("merge" + round_, revise(cleaned, spikes, frames, facts, params.merge, params.cluster, backend))
     pieces = keep("pieces" + round_, gather_pieces(revision, templates, params.templates.max_spikes))
     left = keep("left" + round_, average(residual, pieces, params.templates, backend))
     peaks = keep("detect" + round_, detect(residual, noise, params.detect, backend))
     found = cluster_peaks(keep, round_, residual, noise, basis, peaks, params, backend)
-    return keep(
-        "templates" + round_, next_units(units, revision, left, found, clean, noise, basis, params.templates)
-    )
+    return keep("templates" + round_, next_units(units, revision, left, found, clean, noise, basis, params.templates))

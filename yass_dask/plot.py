@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 N_COLUMNS = 5
 
 
-def plot_templates(
-    sorting: Sorting, unit_ids: Sequence[int] | None = None, *, n_channels: int = 12
-) -> Figure:
+def plot_templates(sorting: Sorting, unit_ids: Sequence[int] | None = None, *, n_channels: int = 12) -> Figure:
     """Draw the templates of units (all by default), each waveform where its contact lies.
 
     Parameters

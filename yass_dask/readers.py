@@ -66,9 +66,7 @@ def read_binary(
     return Recording(source, sampling_rate, as_probe(geometry, n_channels), gain_to_uv)
 
 
-def read_zarr(
-    path: PathLike, sampling_rate: float, geometry: Any = None, gain_to_uv: Any = None
-) -> Recording:
+def read_zarr(path: PathLike, sampling_rate: float, geometry: Any = None, gain_to_uv: Any = None) -> Recording:
     """Open a zarr array (n_samples, n_channels), of zarr format 2 (or 3, where zarr 3 is installed).
 
     Other parameters are those of `read_binary`.

@@ -16,7 +16,8 @@ from yass_dask.chunked import LazyParts
 from yass_dask.features import Basis
 from yass_dask.matching import LowRank, distances, low_rank, noise_levels, pair_overlaps, pairs
 from yass_dask.merge import Revision
-from yass_dask.preprocess import Clean, Noise
+from yass_dask.noise import Noise
+from yass_dask.preprocess import Clean
 from yass_dask.templates import Averages, Templates, TemplatesParams, aligned, local_channels
 
 MAX_DUPLICATE_SHARE = 0.5
@@ -76,9 +77,7 @@ def _next_units(
     old = refined(left, revision, units.templates, clean, params)
     next_id = max([units.next_id, *(revision.piece_id + 1).tolist()])
     new, audit = _new(found, next_id, clean, params)
-    return _fields(
-        old.joined(new), next_id + len(new), [*revision.audit, *audit], clean, noise, basis, params
-    )
+    return _fields(old.joined(new), next_id + len(new), [*revision.audit, *audit], clean, noise, basis, params)
 
 
 def _new(
@@ -117,15 +116,13 @@ def _fields(
 
 def _open(table: Mapping[str, Any]) -> Units:
     fields = {name: np.asarray(table[name][:]) for name in table}
-    templates = Templates(
-        *(fields[name] for name in ("waveforms", "channels", "n_spikes", "ids")),
-        peak=int(fields["peak"][0]),
-        n_channels=int(fields["n_channels"][0]),
-    )
+    peak, n_channels = int(fields["peak"][0]), int(fields["n_channels"][0])
+    waveforms, channels, n_spikes, ids = (fields[name] for name in ("waveforms", "channels", "n_spikes", "ids"))
+    templates = Templates(waveforms, channels, n_spikes, ids, peak, n_channels)
     return Units(templates, fields["levels"], int(fields["next_id"][0]), json.loads(fields["audit"].tobytes()))
 
 
-# --- old units ---------------------------------------------------------------------------------------------------
+# --- old units ---
 
 
 def refined(
@@ -158,7 +155,7 @@ def refined(
     return aligned(averages, ids[order], clean, params)
 
 
-def _cleaned(p: int, left: Averages, revision: Revision, templates: Templates, wanted: np.ndarray) -> np.ndarray:
+def _cleaned(p: Any, left: Averages, revision: Revision, templates: Templates, wanted: np.ndarray) -> np.ndarray:
     """Old template of a piece plus what its spikes left over, with the margin, on the wanted channels."""
     unit = revision.piece_unit[p]
     piece = np.pad(templates.waveforms[unit], ((left.margin, left.margin), (0, 0)))
@@ -182,7 +179,7 @@ def _best_lag(reference: np.ndarray, other: np.ndarray, reach: int) -> int:
     return int(lags[int(np.argmax(scores))])
 
 
-# --- duplicates and nothing --------------------------------------------------------------------------------------
+# --- duplicates and nothing ---
 
 
 def levels(templates: Templates, noise: Noise, basis: Basis) -> np.ndarray:
@@ -202,9 +199,10 @@ def without_duplicates(
     ranked = low_rank(templates, noise, 5, templates.n_channels)
     sd = np.sqrt(noise_levels(ranked, basis))
     root = np.arange(len(templates))
+    itself = root.copy()
     audit: list[dict[str, Any]] = []
     for distance, u, v in _close_pairs(ranked, templates.n_channels, sd, params, max_lag):
-        a, b = root[u], root[v]
+        a, b = int(root[u]), int(root[v])
         if a == b:
             continue
         larger, smaller = (a, b) if templates.n_spikes[a] >= templates.n_spikes[b] else (b, a)
@@ -214,8 +212,8 @@ def without_duplicates(
              "reason": f"templates {distance:.1f} noise sd apart"}
         )  # fmt: skip
     height = np.abs(templates.waveforms).max(axis=(1, 2), initial=0)
-    kept = np.flatnonzero((root == np.arange(len(root))) & (height >= params.min_peak_sd))
-    for u in np.flatnonzero((root == np.arange(len(root))) & (height < params.min_peak_sd)):
+    kept = np.flatnonzero((root == itself) & (height >= params.min_peak_sd))
+    for u in np.flatnonzero((root == itself) & (height < params.min_peak_sd)).tolist():
         audit.append(
             {"unit": int(templates.ids[u]), "action": "drop", "into": None,
              "reason": f"peak of {height[u]:.1f} sd, less than {params.min_peak_sd:g}"}

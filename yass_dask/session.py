@@ -69,7 +69,11 @@ def write_metadata(folder: Path, facts: Mapping[str, Any]) -> None:
     from yass_dask.store.disk import readable_errors
 
     versions = {name: version(name) for name in PACKAGES}
-    machine = {"python": platform.python_version(), "system": platform.platform(), "cores": psutil.cpu_count()}
+    machine = {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": psutil.cpu_count(),
+    }
     when = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     with readable_errors(folder):
         text = dump({"written": when, "versions": versions, "machine": machine, **facts})

@@ -15,7 +15,8 @@ from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks
 from yass_dask.events import Events
 from yass_dask.features import peak_shift
-from yass_dask.preprocess import Clean, StandardTraces, nearest_channels
+from yass_dask.geometry import nearest_channels
+from yass_dask.preprocess import Clean, StandardTraces
 from yass_dask.recording import Recording
 
 
@@ -73,12 +74,14 @@ class Templates:
     def select(self, units: np.ndarray) -> Templates:
         """Templates of some units."""
         names = ("waveforms", "channels", "n_spikes", "ids")
-        return replace(self, **{name: getattr(self, name)[units] for name in names})
+        chosen: dict[str, Any] = {name: getattr(self, name)[units] for name in names}
+        return replace(self, **chosen)
 
     def joined(self, other: Templates) -> Templates:
         """These units, then the other's."""
         names = ("waveforms", "channels", "n_spikes", "ids")
-        return replace(self, **{name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names})
+        stacked: dict[str, Any] = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names}
+        return replace(self, **stacked)
 
     def main_channels(self, unit_per_sd: np.ndarray) -> np.ndarray:
         """(n_units,) channel of the largest extremum in the recording's unit."""
@@ -91,7 +94,7 @@ def local_channels(recording: Recording, limit: int) -> np.ndarray:
     return nearest_channels(recording.neighbors(np.inf), recording.probe.positions, limit).astype(np.int32)
 
 
-# --- averages ----------------------------------------------------------------------------------------------------
+# --- averages ---
 
 FIXED_POINT = 1024
 """Sums are kept in whole 1/1024 sd: integer sums do not depend on the order of the chunks' borders."""
@@ -191,7 +194,7 @@ def _means(table: Mapping[str, Any], margin: int) -> Averages:
     return Averages((totals["sums"] / power).astype(np.float32), main, totals["count"], margin)
 
 
-# --- alignment ---------------------------------------------------------------------------------------------------
+# --- alignment ---
 
 
 def aligned(averages: Averages, ids: np.ndarray, clean: Clean, params: TemplatesParams) -> Templates:

@@ -25,9 +25,7 @@ class TemplatesProcessor:
     def __init__(self, templates: np.ndarray) -> None:
         values = np.asarray(templates)
         if values.ndim != 3:
-            raise InputError(
-                f"templates have shape {values.shape}; give an array (n_templates, n_samples, n_channels)"
-            )
+            raise InputError(f"templates have shape {values.shape}; give an array (n_templates, n_samples, n_channels)")
         self.values = values
 
     @property
@@ -55,12 +53,10 @@ class TemplatesProcessor:
         return self._with(self.values[self.amplitudes >= threshold], inplace)
 
     def crop_temporally(self, before: int, after: int, inplace: bool = False) -> TemplatesProcessor:
-        """Cut a window around each template's peak (main channel), `before` and `after` samples; zeros beyond the ends."""
+        """Cut `before` and `after` samples around each template's peak; zeros beyond the ends."""
         return self._with(self._windows(self._peaks(), before, after), inplace)
 
-    def crop_spatially(
-        self, neighbors: np.ndarray, geometry: np.ndarray, inplace: bool = False
-    ) -> TemplatesProcessor:
+    def crop_spatially(self, neighbors: np.ndarray, geometry: np.ndarray, inplace: bool = False) -> TemplatesProcessor:
         """Keep each template's main channel and that channel's neighbours, nearest first, padded with zeros.
 
         Parameters

@@ -19,8 +19,9 @@ from yass_dask.chunked import Chunk, LazyParts, blocks
 from yass_dask.deconvolve import Residual
 from yass_dask.events import Events, evenly
 from yass_dask.features import Basis, FeatureParams
+from yass_dask.geometry import nearest_channels
 from yass_dask.matching import distances, low_rank, pair_overlaps, pairs
-from yass_dask.preprocess import Noise, nearest_channels
+from yass_dask.noise import Noise
 from yass_dask.recording import Recording
 from yass_dask.templates import Templates
 
@@ -61,7 +62,12 @@ MAX_SCALE = 3.0
 
 
 def find_frames(
-    templates: Templates, noise: Noise, basis: Basis, recording: Recording, params: FeatureParams, max_distance: float
+    templates: Templates,
+    noise: Noise,
+    basis: Basis,
+    recording: Recording,
+    params: FeatureParams,
+    max_distance: float,
 ) -> LazyParts:
     """Frames of the templates; opens as StoredFrames. See `frames_of`."""
     near = nearest_channels(recording.neighbors(params.radius_um), recording.probe.positions, params.max_channels)
@@ -108,9 +114,7 @@ def frames_of(
     return Frames(unit[kept], other[kept], lag[kept].astype(np.int32), distance[kept].astype(np.float32), channels, own)
 
 
-def _seen(
-    templates: Templates, noise: Noise, basis: Basis, unit: int, channels: np.ndarray, lag: int
-) -> np.ndarray:
+def _seen(templates: Templates, noise: Noise, basis: Basis, unit: int, channels: np.ndarray, lag: int) -> np.ndarray:
     """(n_local, n_components) features of a unit's template on other channels, `lag` samples later."""
     n_channels = templates.n_channels
     local = templates.channels[unit] < n_channels
@@ -160,7 +164,9 @@ class _FrameCutter:
     halo: int
     backend: str
 
-    def chunk(self, overlapped: np.ndarray, chunk: Chunk, chosen: Events, stored: StoredFrames) -> dict[str, np.ndarray]:
+    def chunk(
+        self, overlapped: np.ndarray, chunk: Chunk, chosen: Events, stored: StoredFrames
+    ) -> dict[str, np.ndarray]:
         """Rows of one chunk's spikes, spike by spike, frame by frame."""
         frames, mine = stored.load(), chosen.within(chunk.start, chunk.stop)
         begin = np.searchsorted(frames.unit, mine["unit_index"])

@@ -40,9 +40,7 @@ def make_recording() -> dict[str, np.ndarray]:
     noise = rng.normal(size=(N_SAMPLES, N_CHANNELS)) @ (np.eye(4) + 0.4 * np.eye(4, k=1)) * [6, 7, 6, 8]
     slow = 30 * np.sin(2 * np.pi * 3 * np.arange(N_SAMPLES) / RATE)[:, None]
     traces = noise + slow + np.array([0, 200, -100, 50])
-    times = np.sort(rng.choice(np.arange(60, N_SAMPLES - 60, 40), 150, replace=False)) + rng.uniform(
-        0, 1, 150
-    )
+    times = np.sort(rng.choice(np.arange(60, N_SAMPLES - 60, 40), 150, replace=False)) + rng.uniform(0, 1, 150)
     units = rng.integers(0, 3, 150)
     for time, unit in zip(times, units, strict=True):
         rows = np.arange(int(time) - 30, int(time) + 45)
@@ -124,8 +122,7 @@ def peaks(white: np.ndarray) -> np.ndarray:
         if strength[t, c] >= around.max():
             found.append((t, c))
     clear = [
-        not any(abs(t - u) <= 10 and near[c, d] and strength[u, d] > strength[t, c] for u, d in found)
-        for t, c in found
+        not any(abs(t - u) <= 10 and near[c, d] and strength[u, d] > strength[t, c] for u, d in found) for t, c in found
     ]
     return np.column_stack([np.array(found), clear]).astype(np.int64)
 
@@ -222,9 +219,7 @@ def overlaps(white_templates: np.ndarray) -> np.ndarray:
         for v in range(3):
             for lag in range(-LENGTH + 1, LENGTH):
                 rows = [(t + lag, t) for t in range(LENGTH) if 0 <= t + lag < LENGTH]
-                result[u, v, lag + LENGTH - 1] = sum(
-                    white_templates[u, a] @ white_templates[v, b] for a, b in rows
-                )
+                result[u, v, lag + LENGTH - 1] = sum(white_templates[u, a] @ white_templates[v, b] for a, b in rows)
     return result
 
 

@@ -77,9 +77,7 @@ def _check(raw: dict[str, Any], folder: Path, where: str) -> Config:
         found = problems.describe(error, Config)
     if raw.get("params") and isinstance(raw["params"], dict):
         found += stage_params.find_problems(raw["params"])
-    found += files.find_problems(
-        _good_values(Data, raw.get("data")), _good_values(Recordings, raw.get("recordings"))
-    )
+    found += files.find_problems(_good_values(Data, raw.get("data")), _good_values(Recordings, raw.get("recordings")))
     problems.raise_if_any(found, where)
     assert checked is not None
     return checked

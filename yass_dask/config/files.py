@@ -63,9 +63,7 @@ def _size_problems(root: Path, names: list[str], recordings: Values) -> list[str
         rest = (size - header) % sample_bytes
         n_samples += (size - header) // sample_bytes
         if size <= header:
-            found.append(
-                f"data.recordings: {name}: {size} bytes, so nothing after a header of {header} bytes"
-            )
+            found.append(f"data.recordings: {name}: {size} bytes, so nothing after a header of {header} bytes")
         elif rest:
             found.append(
                 f"recordings.n_channels: found {n_channels}: a sample is {sample_bytes} bytes in "

@@ -57,9 +57,7 @@ def compare(
     units = tuple(_score_unit(compared, row, partner.get(row), snr) for row in range(len(compared.true_ids)))
     unmatched = sorted(set(range(len(compared.found_ids))) - set(partner.values()))
     best = compared.scores.max(axis=0, initial=0.0)
-    rivals = [
-        c for c in unmatched if best[c] >= FALSE_SCORE and int(compared.scores[:, c].argmax()) in partner
-    ]
+    rivals = [c for c in unmatched if best[c] >= FALSE_SCORE and int(compared.scores[:, c].argmax()) in partner]
     many = (compared.scores >= FALSE_SCORE).sum(axis=0) > 1
     ids = compared.found_ids.tolist()
     counts = np.bincount(compared.found.labels, minlength=len(ids)).tolist()
@@ -72,9 +70,7 @@ def compare(
     )
 
 
-def compare_files(
-    output: str | Path, ground_truth: str | Path, sampling_rate: float | None = None
-) -> Agreement:
+def compare_files(output: str | Path, ground_truth: str | Path, sampling_rate: float | None = None) -> Agreement:
     """Compare `spike_train.npy` in the output folder of a sort with a `ground_truth.npz`.
 
     Parameters
@@ -90,9 +86,7 @@ def compare_files(
     train_file = Path(output) / "spike_train.npy"
     for path in (train_file, Path(ground_truth)):
         if not path.is_file():
-            raise InputError(
-                f"{path} not found: give the output folder of a finished sort and a ground truth file"
-            )
+            raise InputError(f"{path} not found: give the output folder of a finished sort and a ground truth file")
     train = np.load(train_file, allow_pickle=False)
     with np.load(ground_truth, allow_pickle=False) as stored:
         fields = {name: stored[name] for name in stored.files}
@@ -119,15 +113,11 @@ def _checked(spikes: Spikes, name: str) -> Spikes:
     return spikes.sorted()
 
 
-def _match(
-    truth: Spikes, found: Spikes, sampling_rate: float, snr: np.ndarray | None, delta_ms: float
-) -> _Comparison:
+def _match(truth: Spikes, found: Spikes, sampling_rate: float, snr: np.ndarray | None, delta_ms: float) -> _Comparison:
     true_ids, found_ids = np.unique(truth.labels), np.unique(found.labels)
     if snr is not None:
         if len(true_ids) and not 0 <= true_ids[0] <= true_ids[-1] < len(snr):
-            raise InputError(
-                f"snr has {len(snr)} values, but there is a unit {true_ids[-1]}; give one per unit"
-            )
+            raise InputError(f"snr has {len(snr)} values, but there is a unit {true_ids[-1]}; give one per unit")
         true_ids = np.arange(len(snr))
     truth = Spikes(truth.times, np.searchsorted(true_ids, truth.labels))
     found = Spikes(found.times, np.searchsorted(found_ids, found.labels))

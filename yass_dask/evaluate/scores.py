@@ -109,9 +109,7 @@ class Agreement:
         ordered = sorted(self.units, key=lambda unit: (-(unit.snr or 0.0), unit.unit_id))
         rows = [_HEADER, *(_row(unit) for unit in ordered)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
-        ]
+        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         return "\n".join([*lines, "", *self._summary_lines()])
 
     def _summary_lines(self) -> list[str]:
@@ -121,9 +119,7 @@ class Agreement:
             f"mean accuracy {self.mean_accuracy:.3f}; on units with SNR >= 5: {clear:.3f}",
             f"recall of spikes within {COLLISION_MS} ms of another unit's: {self.collision_recall:.3f}",
         ]
-        lines += [
-            f"  SNR {low:g}-{high:g}: {mean:.3f} ({count} units)" for low, high, count, mean in self.by_snr()
-        ]
+        lines += [f"  SNR {low:g}-{high:g}: {mean:.3f} ({count} units)" for low, high, count, mean in self.by_snr()]
         shares = ", ".join(f"{unit} ({share:.1%} of the spikes)" for unit, share in self.false_shares.items())
         lines.append(f"false units: {shares or 'none'}")
         lines.append(f"redundant units: {', '.join(map(str, self.redundant_units)) or 'none'}")

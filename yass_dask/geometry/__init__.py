@@ -8,6 +8,7 @@ from yass_dask.geometry.channels import (
     make_channel_groups,
     make_channel_index,
     n_steps_neigh_channels,
+    nearest_channels,
     order_channels_by_distance,
 )
 from yass_dask.geometry.files import as_probe, parse, read_probe
@@ -21,6 +22,7 @@ __all__ = [
     "make_channel_groups",
     "make_channel_index",
     "n_steps_neigh_channels",
+    "nearest_channels",
     "order_channels_by_distance",
     "parse",
     "read_probe",

@@ -81,3 +81,14 @@ def order_channels_by_distance(
     offsets = np.asarray(geom, dtype=np.float64)[channels] - np.asarray(geom, dtype=np.float64)[reference]
     order = np.argsort((offsets**2).sum(axis=1), kind="stable")
     return channels[order], order
+
+
+def nearest_channels(neighbors: np.ndarray, positions: np.ndarray, limit: int) -> np.ndarray:
+    """(n_channels, <= limit) channels of each neighbourhood, nearest first (stable), padded with n_channels."""
+    n_channels = len(positions)
+    distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    distance = np.where(neighbors, distance, np.inf)
+    order = np.argsort(distance, axis=1, kind="stable")
+    width = min(limit, int(neighbors.sum(axis=1).max()))
+    order = order[:, :width]
+    return np.where(np.isfinite(np.take_along_axis(distance, order, axis=1)), order, n_channels)

@@ -40,9 +40,7 @@ def parse(path: str | os.PathLike[str], n_channels: int) -> np.ndarray:
     """
     path = Path(path)
     if path.suffix not in (".txt", ".npy"):
-        raise InputError(
-            f"{path}: geometry files end in .txt or .npy, found {path.suffix or 'no extension'!r}"
-        )
+        raise InputError(f"{path}: geometry files end in .txt or .npy, found {path.suffix or 'no extension'!r}")
     _check_file(path)
     try:
         found = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _load_text(path)

@@ -76,9 +76,7 @@ class Probe:
     def sketch(self, width: int = 120, height: int = 200) -> str:
         """Draw the contacts as a small SVG image, y upwards, one colour a shank."""
         low, extent = self.positions.min(axis=0), np.ptp(self.positions, axis=0)
-        scale = min(
-            (size - 12) / length for size, length in zip((width, height), np.maximum(extent, 1), strict=True)
-        )
+        scale = min((size - 12) / length for size, length in zip((width, height), np.maximum(extent, 1), strict=True))
         x, y = (scale * (self.positions - low) + 6).T
         hues = (137.5 * np.unique(self.shanks, return_inverse=True)[1]) % 360
         dots = "".join(
@@ -109,9 +107,7 @@ def as_positions(values: Any, where: str) -> np.ndarray:
     wrong = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if wrong.size:
         channel = int(wrong[0])
-        raise InputError(
-            f"{where}: channel {channel} has position {positions[channel].tolist()}; must be finite"
-        )
+        raise InputError(f"{where}: channel {channel} has position {positions[channel].tolist()}; must be finite")
     return positions
 
 

@@ -5,7 +5,14 @@ import numpy as np
 
 
 def find_peaks(
-    traces: np.ndarray, *, threshold: float, sign: int, exclusion: int, neighbors: np.ndarray, first: int, stop: int
+    traces: np.ndarray,
+    *,
+    threshold: float,
+    sign: int,
+    exclusion: int,
+    neighbors: np.ndarray,
+    first: int,
+    stop: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """See `find_peaks_numpy`; same result, sample for sample."""
     found = _find(traces, np.float32(threshold), sign, exclusion, neighbors.astype(np.int32), first, stop)
@@ -19,7 +26,13 @@ def _strength(value: np.float32, sign: int) -> np.float32:
 
 @numba.njit(nogil=True, cache=True)
 def _find(
-    x: np.ndarray, threshold: np.float32, sign: int, exclusion: int, neighbors: np.ndarray, first: int, stop: int
+    x: np.ndarray,
+    threshold: np.float32,
+    sign: int,
+    exclusion: int,
+    neighbors: np.ndarray,
+    first: int,
+    stop: int,
 ) -> np.ndarray:
     n_samples, n_channels = x.shape
     found = np.empty((256, 2), np.int32)
@@ -44,9 +57,7 @@ def _find(
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_extremum(
-    x: np.ndarray, t: int, c: int, value: np.float32, sign: int, exclusion: int, near: np.ndarray
-) -> bool:
+def _is_extremum(x: np.ndarray, t: int, c: int, value: np.float32, sign: int, exclusion: int, near: np.ndarray) -> bool:
     n_samples, n_channels = x.shape
     for u in range(max(t - exclusion, 0), min(t + exclusion + 1, n_samples)):
         for k in range(len(near)):

@@ -5,7 +5,14 @@ from scipy.ndimage import maximum_filter1d
 
 
 def find_peaks(
-    traces: np.ndarray, *, threshold: float, sign: int, exclusion: int, neighbors: np.ndarray, first: int, stop: int
+    traces: np.ndarray,
+    *,
+    threshold: float,
+    sign: int,
+    exclusion: int,
+    neighbors: np.ndarray,
+    first: int,
+    stop: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples that reach the threshold and are the extremum of their neighbourhood in time and space.
 

@@ -238,7 +238,7 @@ def _merge_all(data: tuple, resp: np.ndarray, prior: Prior) -> np.ndarray:
             if len(cells) == 0:
                 continue
             local = tuple(a[cells] for a in data)
-            pair = resp[np.ix_(cells, [i, j])]
+            pair = resp[cells][:, [i, j]]
             _, two = _fit(local, pair / pair.sum(axis=1, keepdims=True), prior, 1)
             _, one = _fit(local, np.ones((len(cells), 1)), prior, 1)
             if one >= two:
@@ -257,5 +257,6 @@ def _nearest_pairs(post: Posterior) -> list[tuple[int, int]]:
     shifted = post.mean[:, None] - post.mean[None]
     distance = np.einsum("ijd,ide,ije->ij", shifted, precision, shifted)
     distance = np.minimum(distance, distance.T) + np.where(np.eye(n, dtype=bool), np.inf, 0)
-    near = {tuple(sorted((i, int(j)))) for i in range(n) for j in np.argsort(distance[i], kind="stable")[:2] if i != j}
-    return sorted(near, key=lambda pair: (distance[pair], pair))  # type: ignore[return-value, arg-type]
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, :2].tolist()
+    near = {(min(i, j), max(i, j)) for i in range(n) for j in nearest[i] if i != j}
+    return sorted(near, key=lambda pair: (distance[pair], pair))

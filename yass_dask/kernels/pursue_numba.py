@@ -160,15 +160,19 @@ def _peak(c: np.ndarray, row: int, n_steps: int) -> tuple[int, np.float32]:
 
 
 @numba.njit(nogil=True, cache=True)
-def _write(
-    found: np.ndarray, i: int, row: int, unit: int, shift: int, amplitude: np.float32, gain: np.float32
-) -> None:
+def _write(found: np.ndarray, i: int, row: int, unit: int, shift: int, amplitude: np.float32, gain: np.float32) -> None:
     found[i, 0], found[i, 1], found[i, 2], found[i, 3], found[i, 4] = row, unit, shift, amplitude, gain
 
 
 @numba.njit(nogil=True, cache=True)
 def _place(
-    correlation: np.ndarray, closed: np.ndarray, shape: tuple, overlaps: tuple, refractory: int, row: int, unit: int
+    correlation: np.ndarray,
+    closed: np.ndarray,
+    shape: tuple,
+    overlaps: tuple,
+    refractory: int,
+    row: int,
+    unit: int,
 ) -> tuple[int, np.float32, np.float32]:
     """Fit shift and amplitude of a spike, subtract it, close its unit; returns shift, amplitude, gain."""
     norms, precision, _, low, high = shape

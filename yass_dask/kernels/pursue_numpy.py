@@ -1,5 +1,7 @@
 """Matching pursuit on a block of whitened traces."""
 
+from typing import Any
+
 import numpy as np
 
 from yass_dask.kernels.bank import Bank, Spikes
@@ -47,7 +49,7 @@ class _State:
         rows = np.arange(len(traces))
         self.outside = (rows < first) | (rows >= stop)
 
-    def gain(self, u: object = slice(None), rows: object = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    def gain(self, u: Any = slice(None), rows: Any = slice(None)) -> tuple[np.ndarray, np.ndarray]:
         """Gains and amplitudes of units at rows, -inf where closed or outside."""
         c = self.correlation[rows, u]
         gain, amplitude = _gain(c, self.bank, u)
@@ -123,7 +125,7 @@ def _correlate(traces: np.ndarray, bank: Bank) -> np.ndarray:
     return result
 
 
-def _gain(c: np.ndarray, bank: Bank, unit: object) -> tuple[np.ndarray, np.ndarray]:
+def _gain(c: Any, bank: Bank, unit: Any) -> tuple[Any, Any]:
     """Gain and amplitude of correlations `c` of a unit (or all units, along the last axis)."""
     n, k = bank.norms[unit], bank.precision[unit]
     amplitude = np.clip((c + k) / (n + k), np.float32(bank.amplitude_low), np.float32(bank.amplitude_high))

@@ -16,7 +16,15 @@ def snippets(
 ) -> np.ndarray:
     """See `snippets_numpy`; same result but for the last bit of the sums."""
     result = np.zeros((len(rows), n_samples, channels.shape[1]), np.float32)
-    _cut(traces, rows.astype(np.int64), channels.astype(np.int64), before, shifts.astype(np.int64), filters, result)
+    _cut(
+        traces,
+        rows.astype(np.int64),
+        channels.astype(np.int64),
+        before,
+        shifts.astype(np.int64),
+        filters,
+        result,
+    )
     return result
 
 

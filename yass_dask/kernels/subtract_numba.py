@@ -18,7 +18,12 @@ def subtract(
 ) -> np.ndarray:
     """See `subtract_numpy`; same result but for the last bit of the sums."""
     result = np.array(traces, np.float32)
-    spikes = (rows.astype(np.int64), units.astype(np.int64), shifts.astype(np.int64), amplitudes.astype(np.float32))
+    spikes = (
+        rows.astype(np.int64),
+        units.astype(np.int64),
+        shifts.astype(np.int64),
+        amplitudes.astype(np.float32),
+    )
     _subtract(result, spikes, waveforms, channels.astype(np.int64), peak, filters)
     return result
 

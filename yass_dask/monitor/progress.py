@@ -109,9 +109,7 @@ class RichProgress:
     def stage(self, name: str, n_parts: int, n_found: int, recorded_s: float) -> None:
         bars = self._live()
         # A stage without parts is shown as one done.
-        row = bars.add_task(
-            name, total=max(n_parts, 1), completed=n_found, pace="", chunks=f"{n_found}/{n_parts}"
-        )
+        row = bars.add_task(name, total=max(n_parts, 1), completed=n_found, pace="", chunks=f"{n_found}/{n_parts}")
         self._rows[name] = (row, Pace(n_parts, n_found, recorded_s))
 
     def advance(self, name: str) -> None:

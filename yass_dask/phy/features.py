@@ -55,9 +55,7 @@ class _Reader(NamedTuple):
         return found * inside[:, :, None]
 
 
-def write_features(
-    sorting: Sorting, templates: PhyTemplates, recording: Recording, folder: Path, n_pcs: int
-) -> None:
+def write_features(sorting: Sorting, templates: PhyTemplates, recording: Recording, folder: Path, n_pcs: int) -> None:
     """Write pc_features.npy (n_spikes, n_pcs, n_local) and template_features.npy (n_spikes, n_similar)."""
     n_pcs = min(n_pcs, sorting.templates.shape[1])
     pc_shape = (sorting.n_spikes, n_pcs, templates.channels.shape[1])

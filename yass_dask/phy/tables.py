@@ -26,8 +26,7 @@ COLUMNS = {
 def write_tables(sorting: Sorting, folder: Path) -> None:
     """Write cluster_<column>.tsv for each column; clusters without a value are left out."""
     rows = [
-        {"unit_id": unit, "rate_hz": _rate(sorting, unit)} | sorting.about(unit)
-        for unit in sorting.unit_ids.tolist()
+        {"unit_id": unit, "rate_hz": _rate(sorting, unit)} | sorting.about(unit) for unit in sorting.unit_ids.tolist()
     ]
     for name, column in COLUMNS.items():
         lines = [f"cluster_id\t{name}"]

@@ -164,9 +164,7 @@ class Recording:
         """Slice lazily: `recording[start:stop]` or `recording[start:stop, channels]`, in samples."""
         rows, *channels = key if isinstance(key, tuple) else (key,)
         if not isinstance(rows, slice) or rows.step not in (None, 1) or len(channels) > 1:
-            raise InputError(
-                f"recording[{key!r}]: give recording[start:stop] or recording[start:stop, channels]"
-            )
+            raise InputError(f"recording[{key!r}]: give recording[start:stop] or recording[start:stop, channels]")
         start, stop, _ = rows.indices(self.n_samples)
         sliced = self._slice_samples(start, stop)
         return sliced.slice_channels(channels[0]) if channels else sliced

@@ -51,9 +51,7 @@ class Executor:
         if self.n_workers < 1:
             raise InputError(f"The number of workers is {self.n_workers}; it must be at least 1.")
         if self.client is None and self.name not in (*_HERE, "local") and "://" not in self.name:
-            raise InputError(
-                f"The scheduler is {self.name!r}; allowed are threads, sync, local, tcp://host:port."
-            )
+            raise InputError(f"The scheduler is {self.name!r}; allowed are threads, sync, local, tcp://host:port.")
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Executor]:
@@ -76,9 +74,7 @@ class Executor:
             with remote_client(self.name) as client:
                 yield replace(self, client=client)
 
-    def run(
-        self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str = "task"
-    ) -> None:
+    def run(self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str = "task") -> None:
         """Compute all tasks; call `on_done(name)` in the calling thread as each ends.
 
         The first exception calls the rest off and is raised as it is. `label` names the tasks on a dashboard.

@@ -103,9 +103,7 @@ def plan(
         )
     chunk_blocks = _longest(recording, max_memory, memory_limit, workers, processes)
     in_task = task_bytes(recording, chunk_blocks)
-    return Plan(
-        chunk_blocks, workers, in_task, tree_bytes(in_task, workers, processes), disk_bytes(recording)
-    )
+    return Plan(chunk_blocks, workers, in_task, tree_bytes(in_task, workers, processes), disk_bytes(recording))
 
 
 def _longest(

@@ -57,13 +57,9 @@ def contact_positions(geometry: str | np.ndarray, n_channels: int) -> np.ndarray
         raise InputError(f"n_channels is {n_channels}: a simulated recording needs at least 1 channel")
     if isinstance(geometry, str):
         if geometry not in LAYOUTS:
-            raise InputError(
-                f"geometry is {geometry!r}: choose one of {', '.join(LAYOUTS)}, or give an array"
-            )
+            raise InputError(f"geometry is {geometry!r}: choose one of {', '.join(LAYOUTS)}, or give an array")
         return LAYOUTS[geometry](n_channels)
     positions = np.asarray(geometry, dtype=np.float64)
     if positions.shape != (n_channels, 2):
-        raise InputError(
-            f"geometry has shape {positions.shape}: expected (n_channels, 2) = ({n_channels}, 2)"
-        )
+        raise InputError(f"geometry has shape {positions.shape}: expected (n_channels, 2) = ({n_channels}, 2)")
     return positions

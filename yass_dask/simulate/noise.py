@@ -122,7 +122,7 @@ def noise_blocks(noise: Noise, n_blocks: int) -> Iterator[np.ndarray]:
     for index in range(n_blocks):
         whites.append(_white(noise, index + 1))
         hum, lfp = zip(*whites, strict=True)
-        yield _filtered(list(hum), noise.hum_taps, noise.block) @ noise.hum_mix.astype(
-            np.float32
-        ) + _filtered(list(lfp), noise.lfp_taps, noise.block) @ noise.lfp_mix.astype(np.float32)
+        yield _filtered(list(hum), noise.hum_taps, noise.block) @ noise.hum_mix.astype(np.float32) + _filtered(
+            list(lfp), noise.lfp_taps, noise.block
+        ) @ noise.lfp_mix.astype(np.float32)
         del whites[0]

@@ -136,9 +136,7 @@ def _draw_waveforms(
     return waveforms
 
 
-def _gains(
-    templates: np.ndarray, band_sd: np.ndarray, wanted: np.ndarray, sampling_rate: float
-) -> np.ndarray:
+def _gains(templates: np.ndarray, band_sd: np.ndarray, wanted: np.ndarray, sampling_rate: float) -> np.ndarray:
     """uV that give every unit its ratio on the channel where its band-passed template is largest."""
     if not len(templates):
         return np.empty(0)

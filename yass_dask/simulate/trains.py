@@ -61,9 +61,7 @@ def _spike_seconds(firing: Firing, seconds: float, rng: np.random.Generator) -> 
     return np.cumsum(intervals), place
 
 
-def draw_train(
-    firing: Firing, n_samples: int, sampling_rate: float, margin: int, rng: np.random.Generator
-) -> Train:
+def draw_train(firing: Firing, n_samples: int, sampling_rate: float, margin: int, rng: np.random.Generator) -> Train:
     """Draw the spikes of one unit, none nearer than `margin` samples to either end of the recording."""
     seconds, place = _spike_seconds(firing, n_samples / sampling_rate, rng)
     scales = BURST_FALL**place * (1 + AMPLITUDE_SD * rng.standard_normal(len(place)))

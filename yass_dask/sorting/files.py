@@ -97,9 +97,7 @@ def _rest_of(sorting: Sorting, train: np.ndarray) -> dict[str, Any]:
     return fields | {name: value for name, value in optional.items() if value is not None}
 
 
-def _arguments(
-    train: np.ndarray, templates: np.ndarray, rest: dict[str, Any], folder: Path
-) -> dict[str, Any]:
+def _arguments(train: np.ndarray, templates: np.ndarray, rest: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {
         "sample_index": train[:, 0],
         "unit_index": train[:, 1],

@@ -44,9 +44,7 @@ class BinarySource:
         size, mtime_ns = _stat_file(path)
         dtype = check_dtype(self.file_dtype, str(path))
         n_samples = _count_samples(path, size, dtype, self.n_channels, self.offset)
-        fill(
-            self, path=str(path), file_dtype=dtype, shape=(n_samples, self.n_channels), stat=(size, mtime_ns)
-        )
+        fill(self, path=str(path), file_dtype=dtype, shape=(n_samples, self.n_channels), stat=(size, mtime_ns))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -58,9 +56,7 @@ class BinarySource:
         try:
             mapped = np.memmap(self.path, self.file_dtype, "r", self.offset, shape)
         except (OSError, ValueError) as error:
-            raise InputError(
-                f"{self.path}: was {self.stat[0]} bytes when opened, cannot be read: {error}"
-            ) from error
+            raise InputError(f"{self.path}: was {self.stat[0]} bytes when opened, cannot be read: {error}") from error
         rows = mapped[start:stop] if by_samples else mapped[:, start:stop].T
         return np.array(rows, dtype=self.dtype, order="C")
 

@@ -39,9 +39,7 @@ def check_dtype(dtype: Any, where: str) -> np.dtype[Any]:
     except TypeError as error:
         raise InputError(f"{where}: unknown dtype {dtype!r}; give a numpy name such as 'int16'") from error
     if dtype is None or found.kind not in "iuf":
-        raise InputError(
-            f"{where}: dtype must be an integer or a float type such as 'int16', found {dtype!r}"
-        )
+        raise InputError(f"{where}: dtype must be an integer or a float type such as 'int16', found {dtype!r}")
     return found
 
 
@@ -50,9 +48,7 @@ def check_shape(shape: Sequence[Any], where: str) -> None:
     if len(shape) != 2:
         raise InputError(f"{where}: expected two dimensions (samples, channels), found shape {tuple(shape)}")
     if any(n != n for n in shape):
-        raise InputError(
-            f"{where}: the length is not known; call compute_chunk_sizes() on the dask array first"
-        )
+        raise InputError(f"{where}: the length is not known; call compute_chunk_sizes() on the dask array first")
     if min(shape) < 1:
         raise InputError(f"{where}: empty, shape (samples, channels) is {tuple(shape)}")
 

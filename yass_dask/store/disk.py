@@ -38,9 +38,7 @@ def readable_errors(path: Path) -> Iterator[None]:
         raise InputError(f"Cannot write to {path}: {advice} ({error.strerror}).") from error
 
 
-def write_whole(
-    path: Path, write: Callable[[IO[bytes]], object], scratch: Path, *, durable: bool = False
-) -> None:
+def write_whole(path: Path, write: Callable[[IO[bytes]], object], scratch: Path, *, durable: bool = False) -> None:
     """Let `write` fill a temporary file in `scratch`, then move it to `path` in one step.
 
     Parameters

@@ -191,9 +191,7 @@ class Store:
         if not self.path.exists():
             return
         if any(self._entries()) and not self._is_ours():
-            raise InputError(
-                f"{self.path} was not made by yass ({MARKER} is missing), so --clean does not touch it."
-            )
+            raise InputError(f"{self.path} was not made by yass ({MARKER} is missing), so --clean does not touch it.")
         with self.lock(), readable_errors(self.path):
             self._write_marker({})
             for name in (ZARR, *EXPORTS):

@@ -43,9 +43,7 @@ def _take(descriptor: int, path: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        _log.warning(
-            "%s: this file system has no locks; make sure that no other sort writes here", path.parent
-        )
+        _log.warning("%s: this file system has no locks; make sure that no other sort writes here", path.parent)
         return
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()} on {socket.gethostname()}".encode())

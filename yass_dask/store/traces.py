@@ -61,13 +61,9 @@ def write_chunk(traces: np.ndarray, stage: Stage, layout: zarrays.Layout, span: 
         write_json(stage.scratch / f"{span.name}.json", {"first": span.first, "checksums": checksums})
 
 
-def write_tasks(
-    traces: Any, stage: Stage, layout: zarrays.Layout, missing: Sequence[Span]
-) -> dict[str, Delayed]:
+def write_tasks(traces: Any, stage: Stage, layout: zarrays.Layout, missing: Sequence[Span]) -> dict[str, Delayed]:
     """One task per missing chunk that computes it and writes it."""
-    every = dict(
-        zip(spans(traces, layout.chunk_rows), traces.to_delayed(optimize_graph=True)[:, 0], strict=True)
-    )
+    every = dict(zip(spans(traces, layout.chunk_rows), traces.to_delayed(optimize_graph=True)[:, 0], strict=True))
     write = delayed(write_chunk, pure=False)
     return {span.name: write(every[span], stage, layout, span) for span in missing}
 

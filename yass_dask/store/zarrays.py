@@ -107,9 +107,7 @@ def put_chunk(folder: Path, layout: Layout, index: int, rows: np.ndarray, scratc
     """Write one whole chunk (the last one is filled up with zeros); give the checksum of what was written."""
     expected = min(layout.chunk_rows, layout.shape[0] - index * layout.chunk_rows)
     if rows.shape != (expected, *layout.shape[1:]):
-        raise ValueError(
-            f"chunk {index} of {folder} has shape {(expected, *layout.shape[1:])}, not {rows.shape}"
-        )
+        raise ValueError(f"chunk {index} of {folder} has shape {(expected, *layout.shape[1:])}, not {rows.shape}")
     if rows.dtype.newbyteorder("=") != np.dtype(layout.dtype).newbyteorder("="):
         raise ValueError(f"{folder} holds {layout.dtype}, chunk {index} is {rows.dtype}")
     full = np.zeros(layout.chunk_shape, layout.dtype)

@@ -1,0 +1,165 @@
+"""What cleaned spikes say about pairs of units: a valley, a burst, joint firing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from yass_dask.backends import kernel
+from yass_dask.cluster import discriminant
+from yass_dask.unitfeatures import MAX_SCALE, Frames
+
+MEDIAN_VARIANCE = np.pi / 2
+"""Variance of a median of n Gaussian values, times n."""
+SHAPE_SHARE, SHAPE_SD = 0.2, 1.5
+"""Two shapes are one if they differ by less than this share of the smaller, or by this many noise sd."""
+BURST_REFRACTORIES = 13
+"""Spikes of a burst follow each other within so many refractory times (20 ms)."""
+
+
+@dataclass(frozen=True)
+class UnitFacts:
+    """What decisions need to know about the units that were pursued."""
+
+    ids: np.ndarray
+    levels: np.ndarray
+    next_id: int
+    refractory: int
+    """samples"""
+    n_samples: int
+    """length of the recording"""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Units cut into pieces."""
+
+    of_spike: np.ndarray
+    unit: np.ndarray
+    ids: np.ndarray
+    count: np.ndarray
+
+
+class Verdict(NamedTuple):
+    """What was found on a pair of pieces."""
+
+    distance: float
+    """between their templates, in whitened noise standard deviations"""
+    p: int
+    q: int
+    valley: float
+    bursts: bool
+    """one is the other's shape at another size, and follows it within a burst"""
+
+
+def compare(
+    rows: Mapping[str, np.ndarray], mine: Mapping[str, np.ndarray], pieces: Pieces, frames: Frames,
+    trains: Trains, backend: str,
+) -> list[Verdict]:  # fmt: skip
+    """Verdicts on all pairs of pieces of units that see each other, the nearest first."""
+    spike = zip(mine["unit_index"].tolist(), mine["sample_index"].tolist(), strict=True)
+    piece_of = dict(zip(spike, pieces.of_spike.tolist(), strict=True))
+    row_piece = np.array(
+        [piece_of[key] for key in zip(rows["unit_index"].tolist(), rows["sample_index"].tolist(), strict=True)],
+        np.int64,
+    )
+    verdicts = []
+    for u, v, distance in zip(frames.unit, frames.other, frames.distance, strict=True):
+        seen = (rows["unit_index"] == u) & (rows["other_index"] == v)
+        there = (rows["unit_index"] == v) & (rows["other_index"] == v)
+        for p in np.flatnonzero(pieces.unit == u):
+            for q in np.flatnonzero(pieces.unit == v):
+                if u == v and p >= q:
+                    continue
+                at = [np.flatnonzero(where & (row_piece == k)) for where, k in ((seen, p), (there, q))]
+                a, b = (rows["features"][i] for i in at)
+                bursts = same_shape(a, b) and any(
+                    trains.follows(rows["sample_index"][i], leader) for i, leader in zip(at, (v, u), strict=True)
+                )
+                # What was just split stays split, unless it is a burst.
+                if u != v or bursts:
+                    valley = 1.0 if u == v else separation(a, b, backend)
+                    verdicts.append(Verdict(float(distance), int(p), int(q), valley, bursts))
+    return sorted(verdicts)
+
+
+def same_shape(a: np.ndarray, b: np.ndarray) -> bool:
+    """Are the medians of two groups of features one shape at two sizes, but for noise?
+
+    Parameters
+    ----------
+    a, b : (n, n_local, n_components) noise-whitened features in one frame
+    """
+    if min(len(a), len(b)) < 4:
+        return False
+    one, two = (np.median(group.reshape(len(group), -1), axis=0) for group in (a, b))
+    small, large = sorted((one, two), key=np.linalg.norm)
+    scale = float(small @ large) / max(float(large @ large), 1e-12)
+    noise = MEDIAN_VARIANCE * len(one) * (1 / len(a) + 1 / len(b))
+    left = np.sum((small - scale * large) ** 2) - noise
+    return scale >= 1 / MAX_SCALE and left < max((SHAPE_SHARE * np.linalg.norm(small)) ** 2, SHAPE_SD**2)
+
+
+def separation(a: np.ndarray, b: np.ndarray, backend: str) -> float:
+    """Valley between two groups of spikes, the axis found on one half and tested on the other, both ways.
+
+    Parameters
+    ----------
+    a, b : (n, n_local, n_components) features in one frame
+    """
+    if min(len(a), len(b)) < 4:
+        return 1.0
+    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    left, right = [], []
+    for half in (0, 1):
+        learn = [group[half::2] for group in (a, b)]
+        test = [group[1 - half :: 2] for group in (a, b)]
+        axis = discriminant(*learn)
+        middle = 0.5 * (np.median(learn[0], axis=0) + np.median(learn[1], axis=0))
+        projected = [(group - middle) @ axis for group in test]
+        left.append(projected[0])
+        right.append(projected[1])
+    return float(kernel("valley", backend)(np.concatenate(left), np.concatenate(right)))
+
+
+class Trains:
+    """Full spike trains, to count how often two units fire together."""
+
+    def __init__(self, spikes: Mapping[str, np.ndarray], facts: UnitFacts) -> None:
+        order = np.argsort(spikes["unit_index"], kind="stable")
+        units = spikes["unit_index"][order]
+        self.samples = spikes["sample_index"][order]
+        self.start = np.searchsorted(units, np.arange(int(units.max(initial=-1)) + 2))
+        self.refractory, self.n_samples = facts.refractory, facts.n_samples
+
+    def of(self, unit: int) -> np.ndarray:
+        if unit + 1 >= len(self.start):
+            return self.samples[:0]
+        return self.samples[self.start[unit] : self.start[unit + 1]]
+
+    def follows(self, samples: np.ndarray, leader: int) -> bool:
+        """Do most of these spikes come within a burst's interval after one of the leader's, far above chance?"""
+        train = self.of(leader)
+        low = np.searchsorted(train, samples - BURST_REFRACTORIES * self.refractory)
+        share = float(np.mean(np.searchsorted(train, samples - self.refractory) > low)) if len(samples) else 0.0
+        chance = 1 - np.exp(-len(train) * (BURST_REFRACTORIES - 1) * self.refractory / max(self.n_samples, 1))
+        return share > 0.5 and share > 3 * chance
+
+    def together(self, u: int, v: int) -> tuple[int, float]:
+        """Pairs of spikes within the refractory time, found and expected by chance.
+
+        The first third of a refractory time is left out: there pursuit may put two spikes on one event.
+        """
+        a, b = self.of(u), self.of(v)
+        dead = self.refractory // 3
+
+        def within(reach: int) -> int:
+            near = np.searchsorted(b, a + reach, side="right") - np.searchsorted(b, a - reach, side="left")
+            return int(near.sum())
+
+        found = within(self.refractory) - within(dead)
+        expected = len(a) * len(b) * 2 * (self.refractory - dead) / max(self.n_samples, 1)
+        return found, expected
