@@ -61,7 +61,7 @@ def some_parts(folder: Path, stage: str) -> bool:
 
 
 @pytest.mark.kill
-@pytest.mark.parametrize("stage", ["preprocess", "detect", "cluster", "even_0", "cleaned_0", "deconvolve"])
+@pytest.mark.parametrize("stage", ["preprocess", "cluster", "even_0", "deconvolve"])
 def test_killed_sort_goes_on(config: Path, whole: Path, tmp_path: Path, stage: str) -> None:
     words = ("sort", config, *QUICK, "--output-dir", tmp_path)
     kill_when(lambda: some_parts(tmp_path, stage), *words)

@@ -79,7 +79,8 @@ def test_sources(config: Path, reference: Sorting, tmp_path: Path, kind: str) ->
         swapped = traces.astype(">i2") if kind == "big-endian" else traces
         recording = _binary(tmp_path / "file", swapped, like, kind)
     elif kind == "zarr":
-        zarr.save_array(str(tmp_path / "traces.zarr"), traces, chunks=(7000, 3))
+        stored = zarr.open(str(tmp_path / "traces.zarr"), mode="w", shape=traces.shape, chunks=(7000, 3), dtype="i2")
+        stored[:] = traces
         recording = read_zarr(tmp_path / "traces.zarr", **about)
     else:
         # Chunks across blocks and channels: nothing of ours.

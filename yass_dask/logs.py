@@ -74,11 +74,16 @@ def _is_ours_or_a_warning(record: logging.LogRecord) -> bool:
 
 def _file_handler(path: Path) -> logging.Handler:
     try:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _File(path, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --output-dir") from error
     handler.setFormatter(logging.Formatter(_LINE))
     return handler
+
+
+class _File(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing where a line cannot be written: on a full disk the sort itself will say so, once."""
 
 
 def _console_handler() -> logging.Handler:

@@ -16,6 +16,7 @@ def bandpass(traces: np.ndarray, *, sos: np.ndarray) -> np.ndarray:
     -------
     (n_samples, n_channels) float32. The first and last rows carry the filter's transient: hand in a halo.
     """
+    sos = np.array(sos)  # scipy wants to own it
     gain = _steady_gain(sos)
     result = traces.astype(np.float64)
     for _ in range(2):

@@ -43,9 +43,9 @@ def _find(
             if value < threshold:
                 continue
             # Cheap look at the own channel first: it rejects nearly all.
-            if t > 0 and _strength(x[t - 1, c], sign) >= value:
+            if exclusion > 0 and t > 0 and _strength(x[t - 1, c], sign) >= value:
                 continue
-            if t + 1 < n_samples and _strength(x[t + 1, c], sign) > value:
+            if exclusion > 0 and t + 1 < n_samples and _strength(x[t + 1, c], sign) > value:
                 continue
             if _is_extremum(x, t, c, value, sign, exclusion, neighbors[c]):
                 if count == len(found):

@@ -97,6 +97,8 @@ class _State:
         length = 2 * n_samples - 1 + 2 * reach
         low, high = row - length // 2, row + length // 2 + 1
         cut = slice(max(low, 0), min(high, len(self.correlation)))
+        if cut.start >= cut.stop:
+            return
         for p in range(bank.pair_start[unit], bank.pair_start[unit + 1]):
             # overlap[lag] of the template shifted by d is overlap(lag - d); lag = row of v - row of u
             overlap = np.convolve(bank.pair_overlap[p], bank.filters[shift][::-1])
@@ -106,7 +108,7 @@ class _State:
     def close(self, row: int, unit: int, change: int) -> None:
         """Close (+1) or reopen (-1) a unit around a spike."""
         reach = self.bank.refractory
-        self.closed[max(row - reach, 0) : row + reach + 1, unit] += change
+        self.closed[max(row - reach, 0) : max(row + reach + 1, 0), unit] += change
 
 
 def _correlate(traces: np.ndarray, bank: Bank) -> np.ndarray:

@@ -40,14 +40,17 @@ UNIT_COLUMNS = (
 
 def write_sorting(sorting: Sorting, folder: Path) -> Path:
     """Write spike_train.npy, templates.npy, units.csv and, last, sorting.npz."""
+    from yass_dask.store.disk import readable_errors
+
     folder.mkdir(parents=True, exist_ok=True)
     train = sorting.spike_train
     templates = np.asarray(sorting.templates, dtype=np.float32)
     rest = _rest_of(sorting, train)
-    _replace_file(folder / TRAIN_FILE, lambda file: np.save(file, train))
-    _replace_file(folder / TEMPLATES_FILE, lambda file: np.save(file, templates))
-    _replace_file(folder / UNITS_FILE, lambda file: file.write(units_csv(sorting.units).encode()))
-    _replace_file(folder / REST_FILE, lambda file: np.savez_compressed(file, **rest))
+    with readable_errors(folder):
+        _replace_file(folder / TRAIN_FILE, lambda file: np.save(file, train))
+        _replace_file(folder / TEMPLATES_FILE, lambda file: np.save(file, templates))
+        _replace_file(folder / UNITS_FILE, lambda file: file.write(units_csv(sorting.units).encode()))
+        _replace_file(folder / REST_FILE, lambda file: np.savez_compressed(file, **rest))
     return folder
 
 
@@ -123,11 +126,15 @@ def _crc(train: np.ndarray) -> int:
 def _replace_file(path: Path, write: Callable[[Any], Any]) -> None:
     """Write a file under another name, then put it in place at once."""
     temporary = path.with_name(f".{path.name}.part")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def plain(value: Any) -> Any:

@@ -113,7 +113,7 @@ class Keep:
         if old is not None and old != recipe:
             reason = changes(old, recipe)
             # On the console the first changed stage is news, those after it are not.
-            shown = {"file_only": reason == INPUT_CHANGED}
+            shown = {"file_only": INPUT_CHANGED in reason}
             _log.info("%s: %s; computing from here", stage.name, reason, extra=shown)
         elif "complete" in attributes and stage.is_whole():
             return True
