@@ -638,11 +638,10 @@ def test_mixture_finds_three_clouds(seed):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_mixture_of_coarse_cells_finds_three_clouds(seed):
-    """Five points a cell. A cell across two clouds is broad: a few may make a cluster of their own."""
+    """Five points a cell; cells are cut at gaps, so that none lies across two clouds."""
     points, _ = clouds([(0, 0, 0), (8, 0, 0), (0, 8, 2)], 250, seed)
-    sizes = np.sort(np.bincount(mix(points, 150)))[::-1]
-    assert (sizes[:3] > 225).all()
-    assert sizes[3:].sum() <= 0.03 * len(points) and len(sizes) <= 4
+    sizes = np.bincount(mix(points, 150))
+    assert len(sizes) == 3 and (sizes > 225).all()
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def coreset(points: np.ndarray, *, n_cells: int) -> np.ndarray:
-    """Cell of each point: a k-d tree of about `n_cells` leaves, cut at medians along the axis of largest spread.
+    """Cell of each point: a k-d tree of `n_cells` leaves or some more, cut across the axis of largest spread.
 
     Deterministic: no seed, ties go by the order of the points.
 
@@ -30,6 +30,13 @@ def coreset(points: np.ndarray, *, n_cells: int) -> np.ndarray:
             continue
         axis = int(np.argmax(points[members].var(axis=0)))
         order = members[np.argsort(points[members, axis], kind="stable")]
-        half = len(order) // 2
+        half = _cut(points[order, axis])
         pending += [order[half:], order[:half]]
     return cells
+
+
+def _cut(values: np.ndarray) -> int:
+    """Where to cut sorted values: at the widest gap in the middle half, so that few cells lie across two clusters."""
+    quarter = max(1, len(values) // 4)
+    gaps = np.diff(values[quarter - 1 : len(values) - quarter + 1])
+    return quarter + int(np.argmax(gaps)) if gaps.max() > 0 else len(values) // 2

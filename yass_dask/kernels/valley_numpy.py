@@ -16,8 +16,10 @@ def valley(left: np.ndarray, right: np.ndarray) -> float:
     ----------
     left, right : values of the two groups on the axis that separates them, right having the larger median
     """
+    if len(left) < 2 or len(right) < 2:
+        return 1.0
     a, b = np.median(left), np.median(right)
-    if len(left) < 2 or len(right) < 2 or b <= a:
+    if b <= a:
         return 1.0
     spread = min(_spread(left), _spread(right))
     few = min(len(left), len(right))
