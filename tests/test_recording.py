@@ -96,7 +96,7 @@ def test_a_chunk_of_the_overlap_is_cut_into_blocks():
     for chunk, rows in zip(recording.chunks, pieces(recording.overlapped(halo)), strict=True):
         for block in chunked.blocks(rows, chunk, halo):
             assert np.array_equal(block.traces, padded[block.start : block.start + 100 + 2 * halo])
-            found.append((block.index, block.start, block.stop))
+            found.append((block.number, block.start, block.stop))
     assert found == [(i, 100 * i, min(100 * i + 100, 730)) for i in range(8)]
 
 

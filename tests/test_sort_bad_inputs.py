@@ -219,7 +219,7 @@ def test_spikes_in_the_first_second_of_six(tmp_path: Path, traces: np.ndarray, s
     found = check_sorted(sort(recorded(tmp_path, silent, geometry=geometry)), tmp_path / "tmp")
     assert found.n_units >= 2
     assert found.n_spikes >= 10
-    assert found.sample_index.max() <= 60_000
+    assert found.sample_index.max() < 60_030, "the switch itself may look like a spike"
 
 
 # Output folders

@@ -26,7 +26,14 @@ from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale, measure_scale, pre
 from yass_dask.readers import from_array
 from yass_dask.recording import Recording
 from yass_dask.refine import Units, without_duplicates
-from yass_dask.results import audit_table, coincident, contamination_of, last_drops
+from yass_dask.results import (
+    audit_table,
+    coincident,
+    contamination_of,
+    last_drops,
+    least_log_odds,
+    likely,
+)
 from yass_dask.templates import Templates, TemplatesParams
 from yass_dask.unitfeatures import Frames, StoredFrames
 from yass_dask.verdicts import UnitFacts
@@ -614,7 +621,11 @@ def fields_of(trains: list[np.ndarray]) -> dict[str, np.ndarray]:
     samples = np.concatenate(trains)
     units = np.repeat(np.arange(len(trains)), [len(times) for times in trains])
     order = np.lexsort((units, samples))
-    return {"sample_index": samples[order], "unit_index": units[order].astype(np.int32)}
+    return {
+        "sample_index": samples[order],
+        "unit_index": units[order].astype(np.int32),
+        "log_odds": np.full(len(samples), 100.0, np.float32),
+    }
 
 
 def test_last_drops_and_their_reasons():
@@ -631,6 +642,28 @@ def test_last_drops_and_their_reasons():
     assert dropped[1] == ("drop", None, "5 spikes at the end, fewer than 12")
     assert dropped[2][:2] == ("drop", None) and "4.0 noise sd" in dropped[2][2]
     assert dropped[3][:2] == ("drop", 100) and "coincide" in dropped[3][2]
+
+
+def test_spikes_that_are_hardly_likelier_than_noise_are_no_unit():
+    units, clean = final_units([20, 6])
+    fields = fields_of([train(1000, 3_000_000, 1), train(500, 3_000_000, 2)])
+    noise = fields["unit_index"] == 1
+    least = least_log_odds(np.array([500]), 3_000_000)[0]
+    # Pursuit in noise: an exponential tail above the threshold.
+    tail = np.random.default_rng(0).exponential(1.0, noise.sum())
+    fields["log_odds"][noise] = least + tail
+    assert likely(fields, 3_000_000)["log_odds"].min() >= least - 0.01
+    dropped = last_drops(fields, units, clean, MergeParams())
+    assert set(dropped) == {1} and "hardly likelier than noise" in dropped[1][2]
+    fields["log_odds"][noise] = least + 5 + tail
+    assert last_drops(fields, units, clean, MergeParams()) == {}
+
+
+def test_a_seldom_unit_needs_likelier_spikes():
+    few = {"unit_index": np.zeros(20, np.int32), "sample_index": np.arange(20), "log_odds": np.full(20, 8.0)}
+    many = {"unit_index": np.zeros(2000, np.int32), "sample_index": np.arange(2000), "log_odds": np.full(2000, 8.0)}
+    assert len(likely(few, 1_800_000)["sample_index"]) == 0
+    assert len(likely(many, 1_800_000)["sample_index"]) == 2000
 
 
 def test_of_two_equal_trains_one_stays():

@@ -36,6 +36,8 @@ class MergeParams(BaseModel):
     """Units whose whitened templates are farther apart are never compared."""
     max_spikes: int = Field(400, ge=50)
     """Spikes looked at per unit, spread evenly over the recording."""
+    max_marginal: float = Field(0.35, gt=0, le=1)
+    """A unit of which more than this share of spikes is hardly likelier than noise is noise, dropped at the end."""
     max_coincident: float = Field(0.5, gt=0, le=1)
     """A unit of which more than this share fires together with a larger one nearby is a double, dropped at the end."""
     refractory_ms: float = Field(1.5, gt=0)

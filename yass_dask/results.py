@@ -20,6 +20,7 @@ VIOLATION_MS = 2.0
 COINCIDENT_MS = 0.4
 INDEPENDENT_SAMPLES = 4
 MAX_COUNTS = 10
+MARGINAL_LOG_ODDS = 2.0
 GOOD_CONTAMINATION = 0.1
 GOOD_LEVEL = 6.0
 NOISE_LEVEL = 5.0
@@ -81,7 +82,7 @@ def likely(fields: Mapping[str, np.ndarray], n_samples: int) -> dict[str, np.nda
     kept = np.ones(len(fields["sample_index"]), bool)
     for _ in range(MAX_COUNTS):
         counts = np.bincount(fields["unit_index"][kept], minlength=int(fields["unit_index"].max(initial=-1)) + 1)
-        least = np.log(n_samples / INDEPENDENT_SAMPLES / np.maximum(counts, 1))
+        least = least_log_odds(counts, n_samples)
         again = fields["log_odds"] >= least[fields["unit_index"]]
         if (again == kept).all():
             break
@@ -89,22 +90,42 @@ def likely(fields: Mapping[str, np.ndarray], n_samples: int) -> dict[str, np.nda
     return {name: values[kept] for name, values in fields.items()}
 
 
+def least_log_odds(counts: np.ndarray, n_samples: int) -> np.ndarray:
+    """Log-odds that a spike of a unit with so many spikes needs against the prior odds of noise."""
+    return np.log(n_samples / INDEPENDENT_SAMPLES / np.maximum(counts, 1))
+
+
+def marginal_shares(fields: Mapping[str, np.ndarray], n_units: int, n_samples: int) -> np.ndarray:
+    """(n_units,) share of each unit's spikes that are hardly likelier than noise.
+
+    What pursuit finds of a template in pure noise lies in an exponential tail just above the threshold (86 % within
+    MARGINAL_LOG_ODDS = 2 of it); a neuron's spikes lie around half the squared distance of its template from nothing.
+    """
+    units = fields["unit_index"]
+    counts = np.bincount(units, minlength=n_units)
+    marginal = fields["log_odds"] < least_log_odds(counts, n_samples)[units] + MARGINAL_LOG_ODDS
+    return np.bincount(units, weights=marginal, minlength=n_units) / np.maximum(counts, 1)
+
+
 def last_drops(
     fields: Mapping[str, np.ndarray], units: Units, clean: Clean, params: MergeParams
 ) -> dict[int, tuple[str, int | None, str]]:
     """Units that do not stand at the end: (action, into, reason) by row.
 
-    Too few spikes; a template hardly above nothing; or most spikes at the same time as those of a larger unit that
-    is near: a double.
+    Too few spikes; a template hardly above nothing; spikes that are hardly likelier than noise; or most spikes at the
+    same time as those of a larger unit that is near: a double.
     """
     n_units = len(units.templates)
     trains = [fields["sample_index"][fields["unit_index"] == u] for u in range(n_units)]
+    marginal = marginal_shares(fields, n_units, clean.recording.n_samples)
     dropped: dict[int, tuple[str, int | None, str]] = {}
     for u, train in enumerate(trains):
         if len(train) < params.min_spikes:
             dropped[u] = ("drop", None, f"{len(train)} spikes at the end, fewer than {params.min_spikes}")
         elif units.levels[u] < params.min_distance_sd:
             dropped[u] = ("drop", None, f"template {units.levels[u]:.1f} noise sd from nothing at the end")
+        elif marginal[u] > params.max_marginal:
+            dropped[u] = ("drop", None, f"{marginal[u]:.0%} of its spikes are hardly likelier than noise")
     reach = clean.recording.samples(COINCIDENT_MS)
     for u in sorted(set(range(n_units)) - set(dropped), key=lambda u: (len(trains[u]), u)):
         for v in np.flatnonzero(_share_a_channel(units, u)):

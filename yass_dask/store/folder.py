@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
-
-import numpy as np
 
 from yass_dask.errors import InputError
 from yass_dask.monitor.progress import Progress, SilentProgress
@@ -19,6 +16,7 @@ from yass_dask.store.disk import read_json, readable_errors, write_json
 from yass_dask.store.keep import Keep, Run, Runs
 from yass_dask.store.lock import folder_lock
 from yass_dask.store.recipe import differences, hash_of, plain
+from yass_dask.store.space import written_bytes
 from yass_dask.store.stage import Stage
 from yass_dask.store.table import Table
 
@@ -210,23 +208,13 @@ class Store:
         """
         existing = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
         free = shutil.disk_usage(existing).free
-        missing = max(0, needed_bytes - self._written_bytes())
+        missing = max(0, needed_bytes - written_bytes(self.zarr_path, self._stage_folders()))
         if missing > free:
             raise InputError(
                 f"The sort needs about {missing / 2**20:.0f} MB of disk in {self.path}, but {free / 2**20:.0f} "
                 "MB are free. Free some space or choose another output folder."
             )
         return free
-
-    def _written_bytes(self) -> int:
-        """Bytes on disk, complete traces counted as needed: not compressed."""
-        saved = 0
-        for path in self._stage_folders():
-            layout = zarrays.read_layout(path / traces.ARRAY)
-            if layout is not None and Stage(path, "").is_complete():
-                n_bytes = math.prod(layout.shape) * np.dtype(layout.dtype).itemsize
-                saved += max(0, n_bytes - _size_of(path / traces.ARRAY))
-        return _size_of(self.zarr_path) + saved
 
     def _claim(self) -> None:
         """Make the folder ours if it is new or empty; refuse any other that lacks our marker."""
@@ -291,10 +279,6 @@ class Store:
 def _source(identity: Any) -> Any:
     """The part of an identity that says which recording it is; the rest only changes what is computed."""
     return identity.get("source", identity) if isinstance(identity, dict) else identity
-
-
-def _size_of(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _is_leftover(path: Path) -> bool:

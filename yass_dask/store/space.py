@@ -1,0 +1,30 @@
+"""How much of the disk a sort has used already of what it was said to need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from yass_dask.store import traces, zarrays
+from yass_dask.store.stage import Stage
+
+
+def written_bytes(folder: Path, stages: Iterable[Path]) -> int:
+    """Bytes in a folder; complete traces count as they were reckoned with, before compression.
+
+    Or a finished sort of a nearly full disk would be refused when it is opened again.
+    """
+    saved = 0
+    for path in stages:
+        layout = zarrays.read_layout(path / traces.ARRAY)
+        if layout is not None and Stage(path, "").is_complete():
+            whole = math.prod(layout.shape) * np.dtype(layout.dtype).itemsize
+            saved += max(0, whole - _size_of(path / traces.ARRAY))
+    return _size_of(folder) + saved
+
+
+def _size_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
