@@ -133,11 +133,14 @@ def simulate(
         3.0,
         30.0,
     ),
+    geometry: Annotated[
+        str, typer.Option(help="Probe: neuropixels, neuropixels2, grid, linear or tetrode.")
+    ] = "neuropixels",
 ) -> None:
     """Write a small recording with true spikes, and the configuration file to sort it."""
     from yass_dask.commands import run_simulate
 
-    scene = {"n_channels": channels, "seconds": seconds, "n_units": units, "seed": seed}
+    scene = {"n_channels": channels, "seconds": seconds, "n_units": units, "seed": seed, "geometry": geometry}
     _run(lambda: run_simulate(out, **scene, sampling_rate=rate, snr=snr))
 
 
