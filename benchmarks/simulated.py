@@ -58,12 +58,12 @@ def main() -> None:
     parser.add_argument("--case", action="append", choices=CASES)
     parser.add_argument("--seed", action="append", type=int)
     chosen = parser.parse_args()
-    print(HEADER + "\n" + "|---" * 9 + "|", flush=True)  # noqa: T201
+    print(HEADER + "\n" + "|---" * 9 + "|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         run("tetrode", 0, Path(folder) / "warm")
         for case in chosen.case or CASES:
             for seed in chosen.seed or (1, 2, 3):
-                print(row(case, seed, run(case, seed, Path(folder) / f"{case}-{seed}")), flush=True)  # noqa: T201
+                print(row(case, seed, run(case, seed, Path(folder) / f"{case}-{seed}")), flush=True)
 
 
 if __name__ == "__main__":

@@ -62,16 +62,22 @@ class Executor:
         InputError
             The scheduler does not answer.
         """
-        with one_thread(), contextlib.ExitStack() as stack:  # what is computed here between the tasks too
-            if self.client is None and self.name in _HERE:
-                one_arena()
-            elif self.client is None and self.name == "local":
-                yield replace(self, client=stack.enter_context(local_client(self.n_workers, self.memory_limit)))
-                return
-            elif self.client is None:
-                yield replace(self, client=stack.enter_context(remote_client(self.name)))
-                return
+        with one_thread(), self._started() as started:  # what is computed here between the tasks, too
+            yield started
+
+    @contextlib.contextmanager
+    def _started(self) -> Iterator[Executor]:
+        if self.client is not None:
             yield self
+        elif self.name in _HERE:
+            one_arena()
+            yield self
+        elif self.name == "local":
+            with local_client(self.n_workers, self.memory_limit) as client:
+                yield replace(self, client=client)
+        else:
+            with remote_client(self.name) as client:
+                yield replace(self, client=client)
 
     def run(self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str = "task") -> None:
         """Compute all tasks; call `on_done(name)` in the calling thread as each ends.
