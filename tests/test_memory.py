@@ -54,8 +54,9 @@ def _held(tree: psutil.Process) -> int:
     return held
 
 
-@pytest.mark.parametrize("seconds", [12, 36])
-@pytest.mark.parametrize(("scheduler", "limit"), [("threads", "400MB"), ("local", "900MB")])
+@pytest.mark.parametrize(
+    ("scheduler", "limit", "seconds"), [("threads", "400MB", 12), ("threads", "400MB", 36), ("local", "900MB", 12)]
+)
 def test_process_tree_stays_under_the_limit(tmp_path: Path, scheduler: str, limit: str, seconds: int) -> None:
     """Whatever the length: 32 channels, two workers, chunks as long as the plan allows."""
     config = simulated(tmp_path, n_channels=32, seconds=seconds, n_units=12)

@@ -36,12 +36,13 @@ def sort_params(raw: Mapping[str, Any], where: str = "params") -> SortParams:
 def of_recordings(spatial_radius: float, spike_size_ms: float) -> dict[str, Any]:
     """What YASS's two keys about waveforms mean for the stages; the `params` section goes before them.
 
-    `spatial_radius` is how far neighbours reach: a peak excludes others so far, and features look half as far again.
+    `spatial_radius` is how far neighbours reach; a peak excludes others among the neighbours' neighbours, and features
+    are taken there: half as far again.
     `spike_size_ms` is the length of the waveform that features describe; a template is twice as long (YASS: 4R + 1
     samples for features of 2R + 1). A third of either lies before the peak.
     """
     return {
-        "detect": {"radius_um": spatial_radius},
+        "detect": {"radius_um": 1.5 * spatial_radius},
         "features": {
             "radius_um": 1.5 * spatial_radius,
             "before_ms": spike_size_ms / 3,
