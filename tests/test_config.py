@@ -681,3 +681,12 @@ def test_override_with_a_bad_value(stub_params: None, assignment: str) -> None:
 def test_override_with_bad_yaml() -> None:
     with pytest.raises(InputError, match=r"--set detect\.threshold_sd=\["):
         config.override({}, ["detect.threshold_sd=["])
+
+
+def test_waveform_keys_reach_the_stages_and_params_go_before_them():
+    own = config.stage_params.of_recordings(spatial_radius=80, spike_size_ms=1.2)
+    params = config.sort_params(config.stage_params.layered(own, {"detect": {"radius_um": 50.0}}))
+    assert params.detect.radius_um == 50
+    assert params.features.radius_um == pytest.approx(120)
+    assert params.features.before_ms + params.features.after_ms == pytest.approx(1.2)
+    assert params.templates.before_ms + params.templates.after_ms == pytest.approx(2.4)
