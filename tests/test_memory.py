@@ -55,7 +55,7 @@ def _held(tree: psutil.Process) -> int:
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "limit", "seconds"), [("threads", "400MB", 12), ("threads", "400MB", 36), ("local", "900MB", 12)]
+    ("scheduler", "limit", "seconds"), [("threads", "400MB", 12), ("threads", "400MB", 36), ("local", "1100MB", 12)]
 )
 def test_process_tree_stays_under_the_limit(tmp_path: Path, scheduler: str, limit: str, seconds: int) -> None:
     """Whatever the length: 32 channels, two workers, chunks as long as the plan allows."""

@@ -79,10 +79,9 @@ def compare(
                 bursts = same_shape(a, b) and any(
                     trains.follows(rows["sample_index"][i], leader) for i, leader in zip(at, (v, u), strict=True)
                 )
-                # What was just split stays split, unless it is a burst.
-                if u != v or bursts:
-                    valley = 1.0 if u == v else separation(a, b, backend)
-                    verdicts.append(Verdict(float(distance), int(p), int(q), valley, bursts))
+                # What was just split has to hold here, too: few spikes in many dimensions split by chance.
+                valley = separation(a, b, backend)
+                verdicts.append(Verdict(float(distance), int(p), int(q), valley, bursts))
     return sorted(verdicts)
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 LONGEST_CHUNK_BLOCKS = 10
 """Some seconds: a longer chunk gains no speed, and makes a kill lose more."""
 
-PROCESS_BYTES = 250 * 2**20
-"""A Python process with the libraries loaded: 160 MB are its own, and glibc keeps some of what was freed."""
+PROCESS_BYTES = 300 * 2**20
+"""A Python process with the libraries loaded: 160 MB are its own, and glibc keeps up to as much of what was freed."""
 
 WORK_BYTES_PER_VALUE = 20
 """Arrays for the block a kernel works on, per sample and channel (measured): the filter's or the whitening's float32
