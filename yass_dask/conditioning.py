@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -80,6 +80,12 @@ class Conditioner:
         if (self.groups >= 0).any():
             x = kernel("common_reference", self.backend)(x, groups=self.groups)
         return x
+
+    def without(self, channels: np.ndarray) -> Conditioner:
+        """The same with more bad channels."""
+        groups = self.groups.copy()
+        groups[channels] = -1
+        return replace(self, bad=np.union1d(self.bad, channels).astype(np.int64), groups=groups)
 
     def usable(self, start: int, length: int) -> np.ndarray:
         """(length,) bool: samples of the recording that are neither excluded nor padding."""
@@ -174,7 +180,7 @@ def _finite(traces: np.ndarray, start: int, allowed: np.ndarray) -> np.ndarray:
         row, channel = np.argwhere(wrong & ~allowed)[0]
         raise InputError(
             f"channel {channel} holds NaN or infinity at sample {max(start + row, 0)}: list the channel in "
-            "recordings.bad_channels or the period in recordings.excluded_periods_s"
+            "recordings.bad_channels or the period in recordings.excluded_periods_s, or correct recordings.dtype"
         )
     filled, rows = traces.copy(), np.arange(len(traces))
     for channel in np.flatnonzero(wrong.any(axis=0)):

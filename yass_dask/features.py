@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from dask import delayed
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.fft import next_fast_len
 
 from yass_dask import subsample
 from yass_dask.backends import kernel
@@ -221,10 +222,13 @@ def peak_shift(x: np.ndarray, rows: np.ndarray, channels: np.ndarray) -> np.ndar
 
 def _lagged_products(x: np.ndarray, n_lags: int) -> tuple[np.ndarray, float]:
     """Mean over good channels of sums of x[t] x[t + lag], samples clipped at 4 sd, and the number of samples."""
-    alive = (x != 0).any(axis=0)
-    if not alive.any():
+    alive = np.flatnonzero((x != 0).any(axis=0))
+    if len(alive) == 0:
         return np.zeros(n_lags), 0.0
-    # Loud samples are clipped rather than blanked: blanking biases the lags.
-    spectrum = np.fft.rfft(np.clip(x[:, alive], -4, 4), n=len(x) + n_lags, axis=0)
-    products = np.fft.irfft((np.abs(spectrum) ** 2).sum(axis=1), n=len(x) + n_lags)
-    return products[:n_lags] / alive.sum(), float(len(x))
+    n = next_fast_len(len(x) + n_lags, real=True)
+    power = np.zeros(n // 2 + 1)
+    for channel in alive:  # one at a time: spectra of all would be the largest arrays of a sort
+        # Loud samples are clipped rather than blanked: blanking biases the lags.
+        spectrum = np.fft.rfft(np.clip(x[:, channel], -4, 4), n=n)
+        power += spectrum.real**2 + spectrum.imag**2
+    return np.fft.irfft(power, n=n)[:n_lags] / len(alive), float(len(x))

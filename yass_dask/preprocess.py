@@ -6,6 +6,7 @@ Whitening happens inside the later kernels, so that templates and amplitudes sta
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -21,6 +22,10 @@ from yass_dask.recording import Boundary, Recording
 COUNTS_PER_SD = 64
 """Quantization adds 1/64/sqrt(12) sd of noise; the int16 range is +-512 sd."""
 MAD_TO_SD = 1.4826
+FLAT = 1e-4
+"""A block in which a channel has less noise than this share of its loudest block's says nothing about its scale."""
+
+_log = logging.getLogger("yass_dask")
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,12 @@ def sampled_blocks(recording: Recording, count: int, halo: int, boundary: Bounda
 
 
 def _block_scale(block: np.ndarray, start: int, conditioner: Conditioner) -> dict[str, np.ndarray]:
-    """Median and MAD of the core of one block; an excluded or padded stretch does not count."""
+    """Median and MAD of the core of one block; an excluded or padded stretch does not count.
+
+    A channel that holds no number at all is flat here.
+    """
+    if block.dtype.kind == "f":
+        conditioner = conditioner.without(np.flatnonzero(~np.isfinite(block).any(axis=0)))
     core = conditioner.condition(block, start)
     core = core[conditioner.usable(start, len(core))]
     if len(core) == 0:
@@ -108,20 +118,36 @@ def _block_scale(block: np.ndarray, start: int, conditioner: Conditioner) -> dic
 
 
 def _join_scale(table: Mapping[str, Any], bad_channels: tuple[int, ...], params: PreprocessParams) -> Scale:
-    """Medians over the blocks; dead and noisy channels against the median channel."""
+    """Medians over the blocks in which a channel is not flat; dead and noisy channels against the median channel."""
     medians, mads = np.asarray(table["median"][:]), np.asarray(table["mad"][:])
     if len(medians) == 0:
         raise InputError("every sampled stretch of the recording is excluded: nothing is left to sort")
-    median, sd = np.median(medians, axis=0), MAD_TO_SD * np.median(mads, axis=0)
+    # Where an amplifier was off there is nothing but the tail of the filter.
+    flat = mads <= FLAT * mads.max(axis=0)
+    median, sd = _median_of(medians, ~flat), MAD_TO_SD * _median_of(mads, ~flat)
     bad = np.zeros(len(sd), bool)
     bad[list(bad_channels)] = True
     alive = sd[(sd > 0) & ~bad]
     if len(alive) == 0:
         raise InputError("every channel is constant or marked bad: there is nothing to sort in this recording")
     typical = np.median(alive)
-    bad |= (sd < params.dead_ratio * typical) | (sd > params.noisy_ratio * typical)
+    dead, noisy = sd < params.dead_ratio * typical, sd > params.noisy_ratio * typical
+    _warn_of(dead & ~bad, "dead: flat, or nearly so beside the others")
+    _warn_of(noisy & ~bad, "noisy: far louder than the others")
+    bad |= dead | noisy
     sd = np.where(sd > 0, sd, typical)
     return Scale(median.astype(np.float32), sd.astype(np.float32), bad)
+
+
+def _median_of(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Median along the first axis of the values that count; 0 where none does."""
+    columns = zip(values.T, counted.T, strict=True)
+    return np.array([np.median(column[kept]) if kept.any() else 0.0 for column, kept in columns])
+
+
+def _warn_of(channels: np.ndarray, why: str) -> None:
+    for channel in np.flatnonzero(channels):
+        _log.warning("channel %d is masked, it is %s", channel, why)
 
 
 # --- preprocess ---

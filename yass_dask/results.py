@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,7 @@ def finish(
         channel_ids=clean.recording.channel_ids,
         trace_gain=clean.unit_per_sd / COUNTS_PER_SD,
     )
-    sorting.write(folder)
-    return sorting
+    return replace(sorting, path=sorting.write(folder))
 
 
 def likely(fields: Mapping[str, np.ndarray], n_samples: int) -> dict[str, np.ndarray]:
