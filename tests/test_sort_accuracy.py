@@ -13,8 +13,7 @@ import pytest
 from labs import yass
 from phylib.io.model import load_model
 
-from yass_dask import Sorting
-from yass_dask.config import load, sort_params
+from yass_dask import Sorting, SortParams, from_config
 from yass_dask.pipeline import sort
 
 SECONDS, N_UNITS = 20, 8
@@ -96,8 +95,8 @@ def test_files_and_object_say_the_same(folder: Path, table: list[dict[str, str]]
 
 def test_python_gives_what_the_command_gives(folder: Path, tmp_path: Path) -> None:
     """`sort()` with the file's params is the same sort: spikes, templates, table and zarr store."""
-    config = load(folder / "config.yaml")
-    found = sort(config.recording(), tmp_path, sort_params(config.stage_params()))
+    config = folder / "config.yaml"
+    found = sort(from_config(config), tmp_path, SortParams.from_config(config))
     for name in ("spike_train.npy", "templates.npy", "units.csv"):
         assert (tmp_path / name).read_bytes() == (folder / "tmp" / name).read_bytes(), name
     assert found.path == tmp_path

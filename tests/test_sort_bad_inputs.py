@@ -185,8 +185,7 @@ def test_shorter_than_a_chunk(tmp_path: Path, traces: np.ndarray) -> None:
 
 @pytest.mark.parametrize("n_samples", [2, 50])
 def test_shorter_than_a_template(tmp_path: Path, n_samples: int) -> None:
-    found = check_sorted(sort(recorded(tmp_path, noise(n_samples, 4))), tmp_path / "tmp")
-    assert (found.n_units, found.n_spikes) == (0, 0)
+    check_refused(sort(recorded(tmp_path, noise(n_samples, 4))), f"{n_samples} samples", "fewer than a template", "91")
 
 
 @pytest.mark.parametrize("kind", ["noise", "silent after a second"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,7 +23,7 @@ from yass_dask.results import finish
 from yass_dask.session import running
 from yass_dask.sorting import Sorting
 from yass_dask.store import Store
-from yass_dask.templates import Averages, TemplatesParams, average
+from yass_dask.templates import Averages, TemplatesParams, average, refuse_too_short
 from yass_dask.unitfeatures import choose_spikes, find_frames, measure_unit_features
 
 if TYPE_CHECKING:
@@ -48,6 +48,19 @@ class SortParams(BaseModel):
     merge: MergeParams = MergeParams()
     n_refinements: int = Field(2, ge=0, le=10)
     """Rounds of pursuit after which units are cleaned, split, joined and searched for in the residual."""
+
+    @classmethod
+    def from_config(cls, config: str | Path | Mapping[str, Any]) -> SortParams:
+        """What `yass sort` takes from a configuration: `spatial_radius`, `spike_size_ms`, and over them `params`.
+
+        Raises
+        ------
+        InputError
+            Bad configuration.
+        """
+        from yass_dask.config import load, sort_params
+
+        return sort_params(load(config).stage_params())
 
 
 def sort(
@@ -82,6 +95,7 @@ def sort(
         Bad recording, params or folder.
     """
     params, backend = params or SortParams(), resolve(backend)
+    refuse_too_short(recording, params.templates)
     with running(recording, store, backend=backend, client=client, seed=seed, progress=progress) as (
         keep,
         folder,

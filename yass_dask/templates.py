@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from yass_dask import subsample
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.errors import InputError
 from yass_dask.events import Events
 from yass_dask.features import peak_shift
 from yass_dask.geometry import nearest_channels
@@ -87,6 +88,16 @@ class Templates:
         """(n_units,) channel of the largest extremum in the recording's unit."""
         scaled = np.abs(self.waveforms).max(axis=1) * np.append(unit_per_sd, 0)[self.channels]
         return np.take_along_axis(self.channels, scaled.argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+def refuse_too_short(recording: Recording, params: TemplatesParams) -> None:
+    """InputError for a recording in which not even one template fits."""
+    length = recording.samples(params.before_ms) + recording.samples(params.after_ms) + 1
+    if recording.n_samples < length:
+        raise InputError(
+            f"the recording has {recording.n_samples} samples, fewer than a template ({length} samples: "
+            f"templates.before_ms + after_ms = {params.before_ms + params.after_ms:g} ms): there is nothing to sort"
+        )
 
 
 def local_channels(recording: Recording, limit: int) -> np.ndarray:
