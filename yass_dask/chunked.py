@@ -91,6 +91,15 @@ def blocks(overlapped: np.ndarray, chunk: Chunk, halo: int) -> Iterator[Block]:
         yield Block(rows, number, start, min(start + size, chunk.n_samples))
 
 
+def chunk_tasks(
+    name: str, func: Callable[..., Any], recording: Any, halo: int, *inputs: Any, boundary: str = "zero"
+) -> dict[str, Delayed]:
+    """One task a chunk, by the chunk's name: `func(overlapped chunk, Chunk, *inputs)`."""
+    task = delayed(func, name=name, pure=False)
+    pieces = recording.overlapped(halo, boundary).to_delayed()[:, 0]
+    return {chunk.name: task(piece, chunk, *inputs) for chunk, piece in zip(recording.chunks, pieces, strict=True)}
+
+
 @dataclass(frozen=True)
 class LazyTraces:
     """Traces not yet computed: what a stage hands to the store.

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from dask import delayed
 from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask import subsample
 from yass_dask.backends import kernel
-from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.events import Events, between
 from yass_dask.features import Basis
 from yass_dask.kernels.bank import Bank, no_spikes
@@ -173,11 +172,7 @@ def _deconvolve(
 ) -> LazyParts:
     halo = 2 * n_samples + 2 * subsample.REACH
     pursuer = _Pursuer(clean, noise, halo, params.n_sweeps, backend)
-    overlapped = clean.recording.overlapped(halo, "zero").to_delayed()[:, 0]
-    parts = {
-        chunk.name: delayed(pursuer.chunk, name="deconvolve", pure=False)(piece, chunk, bank, even)
-        for chunk, piece in zip(clean.recording.chunks, overlapped, strict=True)
-    }
+    parts = chunk_tasks("deconvolve", pursuer.chunk, clean.recording, halo, bank, even)
     return LazyParts(parts, params, 1, Events)
 
 
@@ -275,15 +270,12 @@ def residual(clean: Clean, templates: Templates, spikes: Events, backend: str = 
 
     from yass_dask.readers import from_array
 
-    source = Residual(clean, templates, spikes, backend)
     recording = clean.recording
+    source = Residual(clean, templates, spikes, backend)
+    tasks = chunk_tasks("residual", _residual_chunk, recording, 0, source)
     pieces = [
-        da.from_delayed(
-            delayed(_residual_chunk, name="residual", pure=False)(piece, chunk, source),
-            (chunk.stop - chunk.start, recording.n_channels),
-            dtype=np.float32,
-        )
-        for chunk, piece in zip(recording.chunks, recording.overlapped(0, "zero").to_delayed()[:, 0], strict=True)
+        da.from_delayed(tasks[chunk.name], (chunk.stop - chunk.start, recording.n_channels), dtype=np.float32)
+        for chunk in recording.chunks
     ]
     return from_array(da.concatenate(pieces, axis=0), recording.sampling_rate, geometry=recording.probe)
 

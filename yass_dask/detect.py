@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from dask import delayed
 from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask.backends import kernel
-from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.events import Events
 from yass_dask.geometry import nearest_channels
 from yass_dask.noise import Noise
@@ -55,11 +54,7 @@ def detect(clean: StandardTraces, noise: Noise, params: DetectParams, backend: s
         clean, noise, params.threshold_sd, SIGNS[params.sign], recording.samples(params.exclusion_ms),
         recording.samples(params.clear_ms), neighbor_lists(clean, params.radius_um), backend,
     )  # fmt: skip
-    overlapped = recording.overlapped(2 * reach, "zero").to_delayed()[:, 0]
-    parts = {
-        chunk.name: delayed(finder.chunk, name="detect", pure=False)(piece, chunk, 2 * reach)
-        for chunk, piece in zip(recording.chunks, overlapped, strict=True)
-    }
+    parts = chunk_tasks("detect", finder.chunk, recording, 2 * reach, 2 * reach)
     return LazyParts(parts, params, 1, Events)
 
 

@@ -17,7 +17,7 @@ from scipy.fft import next_fast_len
 
 from yass_dask import subsample
 from yass_dask.backends import kernel
-from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.events import Events, evenly
 from yass_dask.geometry import nearest_channels
 from yass_dask.noise import Noise
@@ -133,11 +133,7 @@ def measure_features(
 ) -> LazyParts:
     """Features of clear peaks, aligned to a fraction of a sample on the main channel."""
     cutter = _cutter(clean, noise, params, backend)
-    overlapped = clean.recording.overlapped(cutter.halo, "zero").to_delayed()[:, 0]
-    parts = {
-        chunk.name: delayed(cutter.features, name="features", pure=False)(piece, chunk, chosen, basis)
-        for chunk, piece in zip(clean.recording.chunks, overlapped, strict=True)
-    }
+    parts = chunk_tasks("features", cutter.features, clean.recording, cutter.halo, chosen, basis)
     return LazyParts(parts, params, 1, lambda table: Features(table, cutter.channels))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from dask import delayed
 
-from yass_dask.chunked import Chunk, LazyParts, LazyTraces, blocks
+from yass_dask.chunked import Chunk, LazyParts, LazyTraces, blocks, chunk_tasks
 from yass_dask.conditioning import Conditioner, PreprocessParams
 from yass_dask.errors import InputError
 from yass_dask.recording import Boundary, Recording
@@ -162,11 +162,11 @@ def preprocess(recording: Recording, scale: Scale, params: PreprocessParams, bac
 
     conditioner = Conditioner.of(recording, params, backend, bad=np.flatnonzero(scale.bad))
     halo = conditioner.halo
-    pieces = []
-    overlapped = recording.overlapped(halo, "edge").to_delayed()[:, 0]
-    for chunk, piece in zip(recording.chunks, overlapped, strict=True):
-        cleaned = delayed(_clean_chunk, name="preprocess")(piece, chunk, scale, conditioner)
-        pieces.append(da.from_delayed(cleaned, (chunk.stop - chunk.start, recording.n_channels), dtype=np.int16))
+    tasks = chunk_tasks("preprocess", _clean_chunk, recording, halo, scale, conditioner, boundary="edge")
+    pieces = [
+        da.from_delayed(tasks[chunk.name], (chunk.stop - chunk.start, recording.n_channels), dtype=np.int16)
+        for chunk in recording.chunks
+    ]
 
     def reopen(source: Any) -> Clean:
         gain = recording.gain_to_uv

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from dask import delayed
 from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask import subsample
 from yass_dask.backends import kernel
-from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.errors import InputError
 from yass_dask.events import Events
 from yass_dask.features import peak_shift
@@ -128,11 +127,7 @@ def average(traces: StandardTraces, events: Events, params: TemplatesParams, bac
     before = recording.samples(params.before_ms) + margin
     n_samples = before + recording.samples(params.after_ms) + margin + 1
     averager = _Averager(traces, before, n_samples, local_channels(recording, params.max_channels), backend)
-    overlapped = recording.overlapped(averager.halo, "zero").to_delayed()[:, 0]
-    parts = {
-        chunk.name: delayed(averager.sums, name="templates", pure=False)(piece, chunk, events)
-        for chunk, piece in zip(recording.chunks, overlapped, strict=True)
-    }
+    parts = chunk_tasks("templates", averager.sums, recording, averager.halo, events)
     return LazyParts(parts, params, 1, lambda table: _means(table, margin))
 
 

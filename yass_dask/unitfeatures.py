@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from dask import delayed
 
 from yass_dask import subsample
 from yass_dask.backends import kernel
-from yass_dask.chunked import Chunk, LazyParts, blocks
+from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.deconvolve import Residual
 from yass_dask.events import Events, evenly
 from yass_dask.features import Basis, FeatureParams
@@ -148,11 +147,7 @@ def measure_unit_features(
     """
     recording = residual.recording
     cutter = _FrameCutter(residual, noise, basis, len(basis.project) + recording.samples(2 * MAX_LAG_MS), backend)
-    overlapped = recording.overlapped(cutter.halo, "zero").to_delayed()[:, 0]
-    parts = {
-        chunk.name: delayed(cutter.chunk, name="unitfeatures", pure=False)(piece, chunk, chosen, frames)
-        for chunk, piece in zip(recording.chunks, overlapped, strict=True)
-    }
+    parts = chunk_tasks("unitfeatures", cutter.chunk, recording, cutter.halo, chosen, frames)
     return LazyParts(parts, None, 1, Events)
 
 
