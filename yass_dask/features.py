@@ -18,7 +18,7 @@ from scipy.fft import next_fast_len
 from yass_dask import subsample
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
-from yass_dask.events import Events, evenly
+from yass_dask.events import Events, batches, evenly
 from yass_dask.geometry import nearest_channels
 from yass_dask.noise import Noise
 from yass_dask.preprocess import StandardTraces, sampled_blocks
@@ -166,9 +166,10 @@ class _Cutter:
         for x, rows, which in self._whitened(overlapped, chunk, mine):
             main = mine["channel_index"][which]
             shift = peak_shift(x, rows, main)
-            waveforms = self._cut(x, rows, self.channels[main], shift)
-            found.append(np.einsum("nwk,wp->nkp", waveforms, basis.project, optimize=True))
             shifts.append(shift)
+            for some in batches(0, len(rows)):
+                waveforms = self._cut(x, rows[some], self.channels[main[some]], shift[some])
+                found.append(np.einsum("nwk,wp->nkp", waveforms, basis.project, optimize=True))
         return {
             "sample_index": mine["sample_index"],
             "channel_index": mine["channel_index"],

@@ -13,7 +13,7 @@ from yass_dask import subsample
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.errors import InputError
-from yass_dask.events import Events
+from yass_dask.events import Events, batches
 from yass_dask.features import peak_shift
 from yass_dask.geometry import nearest_channels
 from yass_dask.preprocess import Clean, StandardTraces
@@ -155,16 +155,16 @@ class _Averager:
             if low == high:
                 continue
             x = traces.to_sd(block.traces, block.start - self.halo)
-            rows = mine["sample_index"][low:high] - block.start + self.halo
-            waveforms = kernel("snippets", self.backend)(
-                x, rows=rows, channels=self.channels[mine["main_channel"][low:high]],
-                before=self.before, n_samples=self.n_samples,
-                shifts=subsample.opposite(mine["shift"][low:high]), filters=subsample.shift_filters(),
-            )  # fmt: skip
-            a = mine["amplitude"][low:high]
-            weighted = np.rint(waveforms * (a * FIXED_POINT)[:, None, None]).astype(np.int64)
-            np.add.at(sums, index[low:high], weighted)
-            np.add.at(power, index[low:high], np.rint(a * a * FIXED_POINT).astype(np.int64))
+            for some in batches(low, high):
+                waveforms = kernel("snippets", self.backend)(
+                    x, rows=mine["sample_index"][some] - block.start + self.halo,
+                    channels=self.channels[mine["main_channel"][some]], before=self.before, n_samples=self.n_samples,
+                    shifts=subsample.opposite(mine["shift"][some]), filters=subsample.shift_filters(),
+                )  # fmt: skip
+                a = mine["amplitude"][some]
+                weighted = np.rint(waveforms * (a * FIXED_POINT)[:, None, None]).astype(np.int64)
+                np.add.at(sums, index[some], weighted)
+                np.add.at(power, index[some], np.rint(a * a * FIXED_POINT).astype(np.int64))
         return {
             "unit_index": units.astype(np.int32),
             "main_channel": mine["main_channel"][first].astype(np.int32),

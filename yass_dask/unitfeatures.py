@@ -16,7 +16,7 @@ from yass_dask import subsample
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.deconvolve import Residual
-from yass_dask.events import Events, evenly
+from yass_dask.events import Events, batches, evenly
 from yass_dask.features import Basis, FeatureParams
 from yass_dask.geometry import nearest_channels
 from yass_dask.matching import distances, low_rank, pair_overlaps, pairs
@@ -172,16 +172,16 @@ class _FrameCutter:
         traces = self.residual.within(chunk.start - self.halo, chunk.stop + self.halo)
         for block in blocks(overlapped, chunk, self.halo):
             a, b = np.searchsorted(mine["sample_index"], [block.start, block.stop])
-            rows = slice(*np.searchsorted(spike, [a, b]))
             x = self.noise.whiten(traces.to_sd(block.traces, block.start - self.halo), self.backend)
-            at = mine["sample_index"][spike[rows]] - block.start + self.halo + frames.lag[frame[rows]]
-            cut = kernel("snippets", self.backend)(
-                x, rows=at, channels=frames.channels[frames.other[frame[rows]]], before=self.basis.before,
-                n_samples=len(self.basis.project), shifts=subsample.opposite(mine["shift"][spike[rows]]),
-                filters=subsample.shift_filters(),
-            )  # fmt: skip
-            left = np.einsum("nwk,wp->nkp", cut, self.basis.project, optimize=True)
-            features.append(left + mine["amplitude"][spike[rows], None, None] * frames.own[frame[rows]])
+            at = mine["sample_index"][spike] - block.start + self.halo + frames.lag[frame]
+            for rows in batches(*np.searchsorted(spike, [a, b])):
+                cut = kernel("snippets", self.backend)(
+                    x, rows=at[rows], channels=frames.channels[frames.other[frame[rows]]], before=self.basis.before,
+                    n_samples=len(self.basis.project), shifts=subsample.opposite(mine["shift"][spike[rows]]),
+                    filters=subsample.shift_filters(),
+                )  # fmt: skip
+                left = np.einsum("nwk,wp->nkp", cut, self.basis.project, optimize=True)
+                features.append(left + mine["amplitude"][spike[rows], None, None] * frames.own[frame[rows]])
         return {
             **{name: mine[name][spike] for name in ("sample_index", "unit_index", "shift", "amplitude")},
             "other_index": frames.other[frame],
