@@ -195,9 +195,7 @@ def _peak(family: Family) -> int:
     return round(BEFORE_MS * family.sampling_rate / 1e3)
 
 
-def _write_traces(
-    path: Path, noise, trains: Trains, variants: np.ndarray, variant: np.ndarray, family: Family
-) -> None:
+def _write_traces(path: Path, noise, trains: Trains, variants: np.ndarray, variant: np.ndarray, family: Family) -> None:
     from spikeinterface.core import NumpySorting
     from spikeinterface.core.generate import inject_templates
 
