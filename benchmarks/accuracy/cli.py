@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.accuracy import datasets, lines, sorters
-
-NAMES = (*datasets.NAMES, *datasets.OTHER_NAMES)
-PEERS = ("lupin", "spykingcircus2", "tridesclous2", "mountainsort5", "kilosort4")
+from benchmarks.accuracy.names import NAMES, ORACLE, OTHER_NAMES, OURS, PEERS, check_sorter
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _add_make(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("name", choices=(*NAMES, *OTHER_NAMES))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     _add_recording_options(parser)
@@ -47,8 +45,8 @@ def _add_recording_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--datasets", nargs="+", choices=("all", *NAMES), default=["all"])
-    parser.add_argument("--sorters", nargs="+", type=sorters.check, default=[sorters.OURS, *PEERS])
+    parser.add_argument("--datasets", nargs="+", choices=("all", *NAMES, *OTHER_NAMES), default=["all"])
+    parser.add_argument("--sorters", nargs="+", type=check_sorter, default=[OURS, *PEERS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--oracle", action="store_true", help="add our pursuit with the true templates, the bound")
     _add_recording_options(parser)
@@ -75,8 +73,8 @@ def _make(chosen: argparse.Namespace) -> None:
 def _run(chosen: argparse.Namespace) -> None:
     from benchmarks.accuracy.runs import Plan, run_all
 
-    names = datasets.NAMES if "all" in chosen.datasets else chosen.datasets
-    wanted = [*chosen.sorters, *([sorters.ORACLE] if chosen.oracle else [])]
+    names = NAMES if "all" in chosen.datasets else chosen.datasets
+    wanted = [*chosen.sorters, *([ORACLE] if chosen.oracle else [])]
     plan = Plan(
         datasets=tuple(dict.fromkeys(names)),
         seeds=tuple(chosen.seeds),

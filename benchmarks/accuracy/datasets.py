@@ -6,13 +6,8 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.accuracy.synthetic import FAMILIES
+from benchmarks.accuracy.names import SYNTHETIC
 
-HYBRIDS = ("hybrid", "hybrid49")
-NAMES = (*FAMILIES, *HYBRIDS)
-"""What `all` means: the table of the benchmark."""
-OTHER_NAMES = ("hybrid96", "hybrid32")
-"""The two probes of `hybrid` by name, for any seed."""
 MAKERS = ("numpy", "scipy", "spikeinterface", "probeinterface")
 
 
@@ -24,7 +19,7 @@ def make(name: str, seed: int, folder: Path, data: Path | None = None, seconds: 
     data : folder of the real templates; the hybrids need it.
     seconds : length, the usual one of this name unless told.
     """
-    if name in FAMILIES:
+    if name in SYNTHETIC:
         from benchmarks.accuracy import synthetic
 
         synthetic.make(name, seed, folder, seconds)

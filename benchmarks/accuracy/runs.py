@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.accuracy import datasets, lines, sorters
 from benchmarks.accuracy.folders import read_truth
 from benchmarks.accuracy.measure import Measured
+from benchmarks.accuracy.names import is_ours
 from benchmarks.accuracy.scores import score
 
 WARM = ("tetrode", 0, 10.0)
@@ -125,5 +126,5 @@ def _plain(sorter: str) -> str:
 
 def _key(line: lines.Line) -> tuple[Any, ...]:
     """Two runs of one key would repeat each other: a peer changes with its versions, our sorter with the commit."""
-    code = line["commit"] if sorters.is_ours(line["sorter"]) else tuple(sorted(line["versions"].items()))
+    code = line["commit"] if is_ours(line["sorter"]) else tuple(sorted(line["versions"].items()))
     return (line["dataset"], line["seed"], line["sorter"], line["seconds_asked"], line["truth"], code)

@@ -81,7 +81,8 @@ def _mean(values: np.ndarray) -> float | None:
 
 def _count_redundant(compared: Any, snr: np.ndarray) -> int:
     """Redundant found units that repeat a large true unit."""
-    return sum(snr[int(compared.best_match_21[unit])] >= LARGE_SNR for unit in compared.get_redundant_units())
+    repeated = [int(compared.best_match_21[unit]) for unit in compared.get_redundant_units()]
+    return int((snr[repeated] >= LARGE_SNR).sum())
 
 
 def _count_overmerged(compared: Any, snr: np.ndarray) -> int:

@@ -15,10 +15,8 @@ import numpy as np
 
 from benchmarks.accuracy.lines import ROOT
 from benchmarks.accuracy.measure import Measured, limited, measure
-from benchmarks.accuracy.worker import PEERS
+from benchmarks.accuracy.names import OURS, is_ours
 
-OURS = "yass_dask"
-ORACLE = "oracle"
 PEER_PACKAGES = {
     "kilosort4": ("kilosort", "torch"),
     "mountainsort5": ("mountainsort5",),
@@ -36,24 +34,6 @@ class Conditions:
     """The interpreter of the environment with the peers."""
     jobs: int
     timeout_s: float
-
-
-def is_ours(sorter: str) -> bool:
-    """Whether this repository's code sorts; `yass_dask:STAGE.KEY=VALUE,...` is the sorter with other parameters."""
-    return sorter.partition(":")[0] in (OURS, ORACLE)
-
-
-def check(sorter: str) -> str:
-    """The name itself, if there is such a sorter.
-
-    Raises
-    ------
-    ValueError
-        There is none.
-    """
-    if not is_ours(sorter) and sorter not in PEERS:
-        raise ValueError(f"no sorter {sorter}: choose of {OURS}, {ORACLE}, {', '.join(PEERS)}")
-    return sorter
 
 
 def run(

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-PEERS = ("lupin", "spykingcircus2", "tridesclous2", "mountainsort5", "kilosort4", "herdingspikes")
+from benchmarks.accuracy.names import ORACLE, OTHER_PEERS, PEERS
+
 DRIFT_CHANNELS = 64
 """Kilosort4's drift correction needs a long probe: below, its authors say nblocks=0."""
 
@@ -66,12 +67,12 @@ def run_peer(name: str, folder: Path, jobs: int) -> tuple[np.ndarray, np.ndarray
 def main() -> None:
     """Sort one folder and write its spikes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=(*PEERS, "oracle"))
+    parser.add_argument("name", choices=(*PEERS, *OTHER_PEERS, ORACLE))
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
     chosen = parser.parse_args()
-    if chosen.name == "oracle":
+    if chosen.name == ORACLE:
         from benchmarks.accuracy import oracle
 
         times, labels = oracle.run(chosen.folder)

@@ -1,0 +1,35 @@
+"""What can be asked for: recordings and sorters, by name. Imports nothing, so that reports need nothing installed."""
+
+from __future__ import annotations
+
+SYNTHETIC = ("tetrode", "mea49", "np32", "np128", "mea512", "np384", "collide32", "np64drift")
+HYBRIDS = ("hybrid", "hybrid49")
+NAMES = (*SYNTHETIC, *HYBRIDS)
+"""What `all` means: the table of the benchmark, in its order."""
+OTHER_NAMES = ("hybrid96", "hybrid32")
+"""The two probes of `hybrid` by name, for any seed."""
+
+OURS = "yass_dask"
+ORACLE = "oracle"
+"""Our pursuit with the true templates."""
+PEERS = ("lupin", "spykingcircus2", "tridesclous2", "mountainsort5", "kilosort4")
+OTHER_PEERS = ("herdingspikes",)
+"""Run when asked for by name."""
+
+
+def is_ours(sorter: str) -> bool:
+    """Whether this repository's code sorts; `yass_dask:STAGE.KEY=VALUE,...` is the sorter with other parameters."""
+    return sorter.partition(":")[0] in (OURS, ORACLE)
+
+
+def check_sorter(sorter: str) -> str:
+    """The name itself, if there is such a sorter.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    if not is_ours(sorter) and sorter not in (*PEERS, *OTHER_PEERS):
+        raise ValueError(f"no sorter {sorter}: choose of {OURS}, {ORACLE}, {', '.join((*PEERS, *OTHER_PEERS))}")
+    return sorter
