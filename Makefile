@@ -1,4 +1,4 @@
-# make demo | test | lint | clean.  PYTHON=/path/to/python3.12 chooses another interpreter.
+# make demo | test | lint | bench-accuracy | bench-report | clean.  PYTHON=/path/to/python3.12 chooses another interpreter.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
   $(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench-accuracy bench-report clean
 
 demo: $(PACKAGE)
 	$(BIN)/yass demo demo
@@ -21,6 +21,37 @@ test: $(TOOLS)
 lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The accuracy benchmark. Choose with DATASETS="np32 mea49" SORTERS="yass_dask lupin" SEEDS="1 2 3" DATA=folder of the
+# real templates, for hybrids; OPTIONS takes the rest (--oracle, --resume, --jobs 1, --timeout 3600).
+DATASETS ?= all
+SORTERS ?= yass_dask lupin spykingcircus2 tridesclous2 mountainsort5 kilosort4
+SEEDS ?= 1 2 3
+DATA ?= ../shared/data
+OPTIONS ?= --oracle --warm
+SECONDS_EACH ?=
+REQUIREMENTS := benchmarks/accuracy/requirements
+BENCH := .venv-bench/made-$(shell cat pyproject.toml $(REQUIREMENTS)-bench.txt | cksum | cut -d ' ' -f 1)
+PEERS := .venv-peers/made-$(shell cksum < $(REQUIREMENTS)-peers.txt | cut -d ' ' -f 1)
+PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
+
+bench-accuracy: $(BENCH) $(if $(filter-out yass_dask% oracle,$(SORTERS)),$(PEERS))
+	.venv-bench/bin/python -m benchmarks.accuracy run --datasets $(DATASETS) --sorters $(SORTERS) --seeds $(SEEDS) \
+	  --data $(DATA) $(if $(SECONDS_EACH),--seconds $(SECONDS_EACH)) $(OPTIONS)
+	.venv-bench/bin/python -m benchmarks.accuracy report
+
+bench-report: $(BENCH)
+	.venv-bench/bin/python -m benchmarks.accuracy report
+
+$(BENCH):
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/$(PIP_INSTALL) --requirement $(REQUIREMENTS)-bench.txt --editable .
+	touch $@
+
+$(PEERS):
+	$(PYTHON) -m venv --clear .venv-peers
+	.venv-peers/bin/$(PIP_INSTALL) --requirement $(REQUIREMENTS)-peers.txt
+	touch $@
 
 $(PACKAGE):
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -67,8 +67,9 @@ def draw_snr(lines: list[Line]) -> Any:
         axes.set_xticks([3, 5, 8, 15, 30], ["3", "5", "8", "15", "30"])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="small")
     panels[0].set_ylabel("mean accuracy")
-    panels[0].legend(fontsize="small")
     return figure
 
 

@@ -15,6 +15,7 @@ from benchmarks.accuracy.folders import read_truth
 from benchmarks.accuracy.measure import Measured
 from benchmarks.accuracy.names import is_ours
 from benchmarks.accuracy.scores import score
+from benchmarks.accuracy.sorters import Conditions
 
 WARM = ("tetrode", 0, 10.0)
 """Name, seed and seconds of the recording that fills the compile caches."""
@@ -33,7 +34,7 @@ class Plan:
     """Length of every recording; None: the usual one."""
     work: Path
     results: Path
-    conditions: sorters.Conditions
+    conditions: Conditions
     resume: bool
     timing_disturbed: bool
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def contacts(family: Family) -> np.ndarray:
     return 60.0 * np.stack([index % columns, index // columns], axis=1)
 
 
-def draw_noise(family: Family, positions: np.ndarray, n_samples: int, seed: int):
+def draw_noise(family: Family, positions: np.ndarray, n_samples: int, seed: int) -> Any:
     """Lazy noise of 5 to 10 uV, alike on contacts nearby."""
     from probeinterface import Probe
     from spikeinterface.generation import generate_noise
@@ -195,7 +196,9 @@ def _peak(family: Family) -> int:
     return round(BEFORE_MS * family.sampling_rate / 1e3)
 
 
-def _write_traces(path: Path, noise, trains: Trains, variants: np.ndarray, variant: np.ndarray, family: Family) -> None:
+def _write_traces(
+    path: Path, noise: Any, trains: Trains, variants: np.ndarray, variant: np.ndarray, family: Family
+) -> None:
     from spikeinterface.core import NumpySorting
     from spikeinterface.core.generate import inject_templates
 
