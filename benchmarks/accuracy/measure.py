@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import time
@@ -29,7 +30,7 @@ class Measured:
     peak_mb: float
     """Largest sum over the tree of proportional set sizes: shared pages count once."""
     error: str
-    """Last line of the log of a crash, else empty."""
+    """What the log of a crash says last, else empty."""
 
 
 def measure(
@@ -52,7 +53,7 @@ def measure(
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     status = "timed out" if late else "crashed" if process.returncode else "ok"
-    return Measured(status, wall, cpu, peak / 1e6, last_line(log) if status == "crashed" else "")
+    return Measured(status, wall, cpu, peak / 1e6, last_error(log) if status == "crashed" else "")
 
 
 def tree_pss(root: psutil.Process) -> float:
@@ -79,12 +80,13 @@ def end_tree(root: psutil.Process) -> None:
             continue
 
 
-def last_line(log: Path) -> str:
-    """What a crash said last, without the folders of this machine."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    # exceptions end in one line; indented ones are the code of the traceback
-    text = lines[-1] if lines else ""
-    return text.replace(str(Path.cwd()), ".").replace(str(Path.home()), "~")[-TAIL_CHARS:]
+def last_error(log: Path) -> str:
+    """The last exception that a log tells of, else its last line; folders of this machine are left out."""
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    # Exceptions stand at the start of a line; some programs end a failure with a hint instead.
+    exceptions = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    text = (exceptions or lines or [""])[-1]
+    return re.sub(r"/[\w.+-]+(/[\w.+-]+)+", lambda path: path[0].rpartition("/")[2], text)[-TAIL_CHARS:]
 
 
 def limited(jobs: int) -> dict[str, str]:

@@ -13,8 +13,6 @@ OURS = "yass_dask"
 ORACLE = "oracle"
 """Our pursuit with the true templates."""
 PEERS = ("lupin", "spykingcircus2", "tridesclous2", "mountainsort5", "kilosort4")
-OTHER_PEERS = ("herdingspikes",)
-"""Run when asked for by name."""
 
 
 def is_ours(sorter: str) -> bool:
@@ -30,6 +28,6 @@ def check_sorter(sorter: str) -> str:
     ValueError
         There is none.
     """
-    if not is_ours(sorter) and sorter not in (*PEERS, *OTHER_PEERS):
-        raise ValueError(f"no sorter {sorter}: choose of {OURS}, {ORACLE}, {', '.join((*PEERS, *OTHER_PEERS))}")
+    if not is_ours(sorter) and sorter not in PEERS:
+        raise ValueError(f"no sorter {sorter}: choose of {OURS}, {ORACLE}, {', '.join(PEERS)}")
     return sorter

@@ -20,7 +20,6 @@ from benchmarks.accuracy.names import OURS, is_ours
 PEER_PACKAGES = {
     "kilosort4": ("kilosort", "torch"),
     "mountainsort5": ("mountainsort5",),
-    "herdingspikes": ("herdingspikes",),
 }
 COMMON = ("spikeinterface", "numpy", "scipy", "numba")
 OUR_PACKAGES = ("yass-dask", "numpy", "scipy", "numba", "dask", "zarr")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy.names import ORACLE, OTHER_PEERS, PEERS
+from benchmarks.accuracy.names import ORACLE, PEERS
 
 DRIFT_CHANNELS = 64
 """Kilosort4's drift correction needs a long probe: below, its authors say nblocks=0."""
@@ -67,7 +67,7 @@ def run_peer(name: str, folder: Path, jobs: int) -> tuple[np.ndarray, np.ndarray
 def main() -> None:
     """Sort one folder and write its spikes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=(*PEERS, *OTHER_PEERS, ORACLE))
+    parser.add_argument("name", choices=(*PEERS, ORACLE))
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
