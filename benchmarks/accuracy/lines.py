@@ -36,7 +36,8 @@ def read(path: Path) -> list[Line]:
 
 def surroundings() -> Line:
     """Machine, code and day of a run."""
-    return {"machine": machine(), "commit": commit(), "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%MZ}"}
+    now = datetime.datetime.now(datetime.UTC)
+    return {"machine": machine(), "commit": commit(), "code": code(), "date": f"{now:%Y-%m-%dT%H:%MZ}"}
 
 
 def machine() -> dict[str, Any]:
@@ -61,8 +62,16 @@ def _cpu_model() -> str:
 
 def commit() -> str:
     """The commit checked out, with a plus sign where the package differs from it."""
-    revision = _git("rev-parse", "--short=10", "HEAD")
-    return revision + ("+" if _git("status", "--porcelain", "--", "yass_dask") else "")
+    return _git("rev-parse", "--short=10", "HEAD") + _changed()
+
+
+def code() -> str:
+    """Tells whether two commits have the same package: the hash of its folder, a plus sign as for the commit."""
+    return _git("rev-parse", "--short=10", "HEAD:yass_dask") + _changed()
+
+
+def _changed() -> str:
+    return "+" if _git("status", "--porcelain", "--", "yass_dask") else ""
 
 
 def _git(*words: str) -> str:

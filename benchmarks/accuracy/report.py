@@ -115,8 +115,9 @@ def full_report(lines: list[Line]) -> str:
     """Every sorter on every recording, with what the columns mean."""
     parts = [FULL_TEXT]
     for dataset, runs in gather(lines).items():
-        line = runs[0].lines[0]
-        head = f"## {dataset}: {line['n_channels']} channels, {line['seconds']:g} s"
+        probes = {line["n_channels"]: line["seconds"] for run in runs for line in run.lines}
+        told = "; ".join(f"{n_channels} channels, {seconds:g} s" for n_channels, seconds in sorted(probes.items()))
+        head = f"## {dataset}: {told}"
         parts.append(f"{head}\n\n{table(FULL_HEADER, [full_row(run) for run in runs])}")
     return "\n".join(parts)
 
