@@ -29,8 +29,14 @@ class PreprocessParams(BaseModel):
     """Upper corner, at most 0.45 of the sampling rate (taken where it is lower); None: no low-pass."""
     filter_order: int = Field(3, ge=1, le=8)
     """Order of the Butterworth filter; it runs forward and backward."""
-    common_reference: Literal["auto", "on", "off"] = "auto"
-    """Subtract the median over the good channels of a shank; `auto`: from 32 channels on the shank."""
+    common_reference: Literal["auto", "on", "off"] = "off"
+    """Subtract the median over the good channels of a shank; `auto`: from 32 channels on the shank. Off by default: the
+    median takes away units that are wide for the probe, and whitening removes common noise better."""
+    artifact_sd: float | None = Field(8.0, gt=0)
+    """Where more than half of the good channels (at least 16) are beyond this at once, something other than neurons is
+    recorded: blanked. None: never."""
+    artifact_ms: float = Field(6.0, ge=0)
+    """... so long before and after."""
     dead_ratio: float = Field(0.1, ge=0, lt=1)
     """A channel whose noise is below this share of the median channel's is dead: masked, never removed."""
     noisy_ratio: float = Field(8.0, gt=1)
@@ -39,7 +45,7 @@ class PreprocessParams(BaseModel):
     """Scale and noise are measured on this many blocks, spread over the whole recording."""
     whitening_radius_um: float = Field(150.0, gt=0)
     """A channel is whitened with the channels within this distance (at most 24 of them)."""
-    whitening_floor: float = Field(0.05, gt=0)
+    whitening_floor: float = Field(0.01, gt=0)
     """Share of the mean eigenvalue added to the noise covariance before it is inverted."""
 
 
@@ -48,7 +54,9 @@ class Conditioner:
     """Filter and reference of one block; plain picklable values."""
 
     sos: np.ndarray | None
-    halo: int
+    settling: int
+    margin: int
+    """Samples more that `condition` gives on both sides, to look for artifacts in"""
     groups: np.ndarray
     sample_shifts: np.ndarray | None
     bad: np.ndarray
@@ -60,14 +68,19 @@ class Conditioner:
     def of(cls, recording: Recording, params: PreprocessParams, backend: str, bad: np.ndarray) -> Conditioner:
         sos = design(recording.sampling_rate, params)
         shifts = recording.probe.sample_shifts
-        halo = (settling_samples(sos) if sos is not None else 0) + (SHIFT_REACH if shifts is not None else 0)
+        settling = (settling_samples(sos) if sos is not None else 0) + (SHIFT_REACH if shifts is not None else 0)
+        margin = recording.samples(params.artifact_ms) if params.artifact_sd is not None else 0
         return cls(
-            sos, halo, reference_groups(recording, params, bad), shifts, bad, recording.excluded_samples,
+            sos, settling, margin, reference_groups(recording, params, bad), shifts, bad, recording.excluded_samples,
             recording.n_samples, backend,
         )  # fmt: skip
 
+    @property
+    def halo(self) -> int:
+        return self.settling + self.margin
+
     def condition(self, overlapped: np.ndarray, start: int) -> np.ndarray:
-        """(core + 2 halo, n_channels) raw -> (core, n_channels) float32, filtered and referenced."""
+        """(core + 2 halo, n_channels) raw -> (core + 2 margin, n_channels) float32, filtered and referenced."""
         allowed = np.tile(~self.usable(start - self.halo, len(overlapped))[:, None], overlapped.shape[1])
         allowed[:, self.bad] = True
         x = _finite(overlapped, start - self.halo, allowed)
@@ -75,7 +88,7 @@ class Conditioner:
             x = undo_shifts(x, self.sample_shifts)
         if self.sos is not None:
             x = kernel("bandpass", self.backend)(x, sos=self.sos)
-        x = np.asarray(x[self.halo : len(x) - self.halo], np.float32)
+        x = np.asarray(x[self.settling : len(x) - self.settling], np.float32)
         x[:, self.bad] = 0
         if (self.groups >= 0).any():
             x = kernel("common_reference", self.backend)(x, groups=self.groups)

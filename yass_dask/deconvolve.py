@@ -105,7 +105,7 @@ def bank_of(templates: Templates, noise: Noise, basis: Basis, refractory: int, p
     """The bank in memory; `refractory` in samples."""
     ranked = low_rank(templates, noise, params.rank, params.max_support)
     start, other = pairs(ranked, templates.n_channels)
-    levels = noise_levels(ranked, basis)
+    levels = noise_levels(ranked, noise, basis)
     return Bank(
         ranked.temporal,
         ranked.spatial,
@@ -170,7 +170,7 @@ def _deconvolve(
     params: DeconvolveParams,
     backend: str,
 ) -> LazyParts:
-    halo = 2 * n_samples + 2 * subsample.REACH
+    halo = 2 * n_samples + 2 * subsample.REACH + (0 if noise.taps is None else len(noise.taps))
     pursuer = _Pursuer(clean, noise, halo, params.n_sweeps, backend)
     parts = chunk_tasks("deconvolve", pursuer.chunk, clean.recording, halo, bank, even)
     return LazyParts(parts, params, 1, Events)

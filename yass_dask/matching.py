@@ -38,7 +38,7 @@ def low_rank(templates: Templates, noise: Noise, rank: int, max_support: int) ->
     for u in range(len(templates)):
         local = templates.channels[u] < n_channels
         channels = templates.channels[u][local]
-        white = templates.waveforms[u][:, local] @ matrix[channels]
+        white = noise.along_time(templates.waveforms[u][:, local] @ matrix[channels], "numpy")
         energy = (white**2).sum(axis=0)
         n_spikes = max(int(templates.n_spikes[u]), 1)
         floor = n_samples / n_spikes
@@ -88,12 +88,10 @@ def pair_overlaps(ranked: LowRank, start: np.ndarray, other: np.ndarray, n_chann
     return result
 
 
-def noise_levels(ranked: LowRank, basis: Basis) -> np.ndarray:
+def noise_levels(ranked: LowRank, noise: Noise, basis: Basis) -> np.ndarray:
     """(n_units,) variance of the noise along each template's direction: w' T w / |w|^2, T the noise's Toeplitz."""
     n_samples = ranked.temporal.shape[2]
-    autocovariance = np.zeros(n_samples)
-    lags = min(n_samples, len(basis.autocovariance))
-    autocovariance[:lags] = basis.autocovariance[:lags]
+    autocovariance = noise.autocovariance(basis.autocovariance, n_samples)
     toeplitz = autocovariance[np.abs(np.subtract.outer(np.arange(n_samples), np.arange(n_samples)))]
     inner = np.einsum("urt,ts,uqs->urq", ranked.temporal, toeplitz, ranked.temporal, optimize=True)
     across = np.einsum("urc,uqc->urq", ranked.spatial, ranked.spatial)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,20 +18,67 @@ from yass_dask.preprocess import Clean, sampled_blocks
 SPIKE_SD = 4.0
 """Samples beyond this, and their surroundings, are no noise."""
 MAX_WHITENING_CHANNELS = 24
+TAPS_MS = 1.0
+"""The filter that whitens in time looks so far before and after."""
+SPECTRUM_FLOOR = 0.05
+"""Share of the largest power density added to the noise's before it is inverted."""
+TOP_OF_BAND = 0.9
+"""Above this share of the band-pass's upper corner the noise falls because of the band-pass: it is not raised again."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Spatial whitening of the clean traces."""
+    """Spatial whitening of the clean traces, and for pursuit whitening in time."""
 
     filters: np.ndarray
     """(n_channels, n_neighbors) float32"""
     channels: np.ndarray
     """(n_channels, n_neighbors) int32, padded with n_channels"""
+    taps: np.ndarray | None = None
+    """(n_taps,) float32, a symmetric filter along time; None: whitened in space only"""
 
     def whiten(self, traces: np.ndarray, backend: str) -> np.ndarray:
         """Whiten a block given in noise standard deviations."""
-        return kernel("whiten", backend)(traces, filters=self.filters, channels=self.channels)
+        white = kernel("whiten", backend)(traces, filters=self.filters, channels=self.channels)
+        return self.along_time(white, backend)
+
+    def along_time(self, white: np.ndarray, backend: str) -> np.ndarray:
+        """What is whitened in space, whitened in time if this noise is."""
+        return white if self.taps is None else kernel("filter_time", backend)(white, taps=self.taps)
+
+    def autocovariance(self, of_spatial: np.ndarray, n_lags: int) -> np.ndarray:
+        """(n_lags,) of the whitened noise; `of_spatial` is that of the noise whitened in space only."""
+        both = np.concatenate([of_spatial[:0:-1], of_spatial])
+        if self.taps is not None:
+            both = np.convolve(both, np.convolve(self.taps, self.taps[::-1]), mode="same")
+        half = both[len(both) // 2 :][:n_lags]
+        return np.pad(half, (0, n_lags - len(half)))
+
+    def in_time(self, autocovariance: np.ndarray, sampling_rate: float, upper_hz: float | None) -> Noise:
+        """The same with a filter along time that whitens noise of this autocovariance, for matched filters.
+
+        The filter's gain is 1 / sqrt(power density). Outside of the band-pass, where there is no noise because
+        nothing was let through, raising it would only bring up rounding noise: there the gain stays what it is at
+        the band's edges.
+
+        Parameters
+        ----------
+        autocovariance : (n_lags,) of the spatially whitened noise
+        upper_hz : upper corner of the band-pass
+        """
+        n_lags = len(autocovariance)
+        window = np.cos(0.5 * np.pi * np.arange(n_lags) / n_lags) ** 2
+        one_sided = autocovariance * window
+        power = np.fft.rfft(np.concatenate([one_sided, one_sided[:0:-1]])).real
+        frequency = np.fft.rfftfreq(2 * n_lags - 1, 1 / sampling_rate)
+        power[: int(power.argmax())] = power.max()
+        top = TOP_OF_BAND * min(upper_hz or np.inf, 0.5 * sampling_rate)
+        power[frequency > top] = power[np.searchsorted(frequency, top, side="right") - 1]
+        gain = 1 / np.sqrt(np.maximum(power, 0) + SPECTRUM_FLOOR * power.max())
+        reach = min(round(TAPS_MS * sampling_rate / 1e3), n_lags - 1)
+        response = np.fft.fftshift(np.fft.irfft(gain, 2 * n_lags - 1))
+        taps = response[n_lags - 1 - reach : n_lags + reach] * np.hanning(2 * reach + 3)[1:-1]
+        return replace(self, taps=taps.astype(np.float32))
 
     def matrix(self) -> np.ndarray:
         """(n_channels, n_channels) float32: whitened = traces @ matrix."""

@@ -105,14 +105,15 @@ def sort(
         noise = keep("noise", measure_noise(clean, params.preprocess, backend))
         peaks = keep("detect", detect(clean, noise, params.detect, backend))
         basis = keep("basis", measure_basis(clean, noise, peaks, params.features, backend))
+        matched = noise.in_time(basis.autocovariance, recording.sampling_rate, params.preprocess.filter_high_hz)
         means = cluster_peaks(keep, "", clean, noise, basis, peaks, params, backend)
-        units = keep("templates", first_units(means, clean, noise, basis, params.templates))
+        units = keep("templates", first_units(means, clean, matched, basis, params.templates))
         audit = list(units.audit)
         for k in range(params.n_refinements):
-            spikes = pursue(keep, f"_{k}", clean, noise, basis, units, params, backend)
-            units = refine(keep, f"_{k}", clean, noise, basis, units, spikes, params, backend)
+            spikes = pursue(keep, f"_{k}", clean, matched, basis, units, params, backend)
+            units = refine(keep, f"_{k}", clean, noise, matched, basis, units, spikes, params, backend)
             audit += units.audit
-        spikes = pursue(keep, "", clean, noise, basis, units, params, backend)
+        spikes = pursue(keep, "", clean, matched, basis, units, params, backend)
         return finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve.refractory_ms)
 
 
@@ -140,7 +141,7 @@ def pursue(
 
 
 def refine(
-    keep: Callable, round_: str, clean: Clean, noise: Noise, basis: Basis, units: Units, spikes: Events,
+    keep: Callable, round_: str, clean: Clean, noise: Noise, matched: Noise, basis: Basis, units: Units, spikes: Events,
     params: SortParams, backend: str,
 ) -> Units:  # fmt: skip
     """Look at cleaned spikes: split, join, drop; average again; find in the residual what was missed."""
@@ -157,4 +158,4 @@ def refine(
     left = keep("left" + round_, average(residual, pieces, params.templates, backend))
     peaks = keep("detect" + round_, detect(residual, noise, params.detect, backend))
     found = cluster_peaks(keep, round_, residual, noise, basis, peaks, params, backend)
-    return keep("templates" + round_, next_units(units, revision, left, found, clean, noise, basis, params.templates))
+    return keep("templates" + round_, next_units(units, revision, left, found, clean, matched, basis, params.templates))

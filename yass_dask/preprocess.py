@@ -25,6 +25,8 @@ MAD_TO_SD = 1.4826
 FLAT = 1e-4
 """A block in which a channel has less noise than this share of its loudest block's says nothing about its scale."""
 
+ARTIFACT_SHARE, MIN_ARTIFACT_CHANNELS = 0.5, 16
+
 _log = logging.getLogger("yass_dask")
 
 
@@ -109,6 +111,7 @@ def _block_scale(block: np.ndarray, start: int, conditioner: Conditioner) -> dic
     if block.dtype.kind == "f":
         conditioner = conditioner.without(np.flatnonzero(~np.isfinite(block).any(axis=0)))
     core = conditioner.condition(block, start)
+    core = core[conditioner.margin : len(core) - conditioner.margin]
     core = core[conditioner.usable(start, len(core))]
     if len(core) == 0:
         empty = np.zeros((0, block.shape[1]), np.float32)
@@ -161,8 +164,10 @@ def preprocess(recording: Recording, scale: Scale, params: PreprocessParams, bac
     import dask.array as da
 
     conditioner = Conditioner.of(recording, params, backend, bad=np.flatnonzero(scale.bad))
-    halo = conditioner.halo
-    tasks = chunk_tasks("preprocess", _clean_chunk, recording, halo, scale, conditioner, boundary="edge")
+    bar = params.artifact_sd
+    tasks = chunk_tasks(
+        "preprocess", _clean_chunk, recording, conditioner.halo, scale, conditioner, bar, boundary="edge"
+    )
     pieces = [
         da.from_delayed(tasks[chunk.name], (chunk.stop - chunk.start, recording.n_channels), dtype=np.int16)
         for chunk in recording.chunks
@@ -177,13 +182,37 @@ def preprocess(recording: Recording, scale: Scale, params: PreprocessParams, bac
     return LazyTraces(da.concatenate(pieces, axis=0), params, 1, reopen)
 
 
-def _clean_chunk(overlapped: np.ndarray, chunk: Chunk, scale: Scale, conditioner: Conditioner) -> np.ndarray:
+def _clean_chunk(
+    overlapped: np.ndarray, chunk: Chunk, scale: Scale, conditioner: Conditioner, artifact_sd: float | None
+) -> np.ndarray:
     cleaned = np.empty((chunk.stop - chunk.start, overlapped.shape[1]), np.int16)
     factor = np.where(scale.bad, 0, COUNTS_PER_SD / scale.sd).astype(np.float32)
     limits = np.iinfo(np.int16)
     for block in blocks(overlapped, chunk, conditioner.halo):
         counts = (conditioner.condition(block.traces, block.start) - scale.median) * factor
+        if artifact_sd is not None:
+            artifact = artifacts(counts[:, ~scale.bad], artifact_sd * COUNTS_PER_SD, conditioner.margin)
+            counts = counts[conditioner.margin : len(counts) - conditioner.margin]
+            counts[artifact] = 0
         counts[~conditioner.usable(block.start, len(counts))] = 0
         np.clip(np.rint(counts, out=counts), limits.min, limits.max, out=counts)
         cleaned[block.start - chunk.start : block.stop - chunk.start] = counts[: block.stop - block.start]
     return cleaned
+
+
+def artifacts(traces: np.ndarray, bar: float, margin: int) -> np.ndarray:
+    """(n_samples - 2 margin,) bool: within `margin` of a sample at which most channels are beyond `bar` at once.
+
+    A shock, a light or a lick reaches all channels; the largest neuron does not reach half of them. On fewer than
+    MIN_ARTIFACT_CHANNELS channels it may, and nothing is called an artifact.
+
+    Parameters
+    ----------
+    traces : (n_samples, n_good) array, with `margin` samples more on both sides than are asked for
+    """
+    n_core = len(traces) - 2 * margin
+    if traces.shape[1] < MIN_ARTIFACT_CHANNELS:
+        return np.zeros(n_core, bool)
+    loud = np.count_nonzero(np.abs(traces) > bar, axis=1) > ARTIFACT_SHARE * traces.shape[1]
+    so_far = np.concatenate([[0], np.cumsum(loud)])
+    return so_far[2 * margin + 1 :] > so_far[: len(traces) - 2 * margin]

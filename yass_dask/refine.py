@@ -186,7 +186,7 @@ def levels(templates: Templates, noise: Noise, basis: Basis) -> np.ndarray:
     """(n_units,) distance of each template from nothing, in standard deviations of the noise along it."""
     ranked = low_rank(templates, noise, 5, templates.n_channels)
     signal = np.maximum(ranked.norms - ranked.doubt, 0)
-    return np.sqrt(signal / np.maximum(noise_levels(ranked, basis), 1e-9))
+    return np.sqrt(signal / np.maximum(noise_levels(ranked, noise, basis), 1e-9))
 
 
 def without_duplicates(
@@ -197,7 +197,7 @@ def without_duplicates(
     Joins go from the nearest pair on; the template of more spikes stands for both. Returns the audit as well.
     """
     ranked = low_rank(templates, noise, 5, templates.n_channels)
-    sd = np.sqrt(noise_levels(ranked, basis))
+    sd = np.sqrt(noise_levels(ranked, noise, basis))
     root = np.arange(len(templates))
     itself = root.copy()
     audit: list[dict[str, Any]] = []

@@ -23,9 +23,9 @@ from yass_dask.recording import Recording
 class TemplatesParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    before_ms: float = Field(1.0, gt=0)
+    before_ms: float = Field(1.3, gt=0)
     """Start of a template before its peak."""
-    after_ms: float = Field(2.0, gt=0)
+    after_ms: float = Field(2.3, gt=0)
     """End of a template after its peak."""
     max_channels: int = Field(64, ge=1)
     """A template lives on at most so many channels, the nearest to its main one."""

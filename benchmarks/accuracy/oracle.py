@@ -63,7 +63,8 @@ def run(
         with np.load(folder / "ground_truth.npz") as truth:
             templates = true_templates(truth, clean, conditioner, params.templates)
         units = Units(templates, np.ones(len(templates)), len(templates), [])
-        spikes = pursue(keep, "", clean, noise, basis, units, params, backend)
+        matched = noise.in_time(basis.autocovariance, recording.sampling_rate, params.preprocess.filter_high_hz)
+        spikes = pursue(keep, "", clean, matched, basis, units, params, backend)
         found = likely(spikes.load(), clean.recording.n_samples)
     late = np.rint(shift_samples(found["shift"])).astype(np.int64)
     return found["sample_index"] + late, found["unit_index"].astype(np.int64)
