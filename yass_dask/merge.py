@@ -28,7 +28,7 @@ class MergeParams(BaseModel):
 
     min_spikes: int = Field(12, ge=2)
     """Units of fewer spikes are dropped."""
-    min_distance_sd: float = Field(5.0, ge=0)
+    min_distance_sd: float = Field(4.6, ge=0)
     """Units whose template is nearer to nothing than this, in noise standard deviations along it, are dropped."""
     valley: float = Field(0.75, gt=0, le=1)
     """Two units are one if the density between them stays above this share of the lower peak."""

@@ -18,6 +18,7 @@ from yass_dask.matching import LowRank, distances, low_rank, noise_levels, pair_
 from yass_dask.merge import Revision
 from yass_dask.noise import Noise
 from yass_dask.preprocess import Clean
+from yass_dask.sums import without_sums
 from yass_dask.templates import Averages, Templates, TemplatesParams, aligned, local_channels
 
 MAX_DUPLICATE_SHARE = 0.5
@@ -101,6 +102,7 @@ def _fields(
     """What the store keeps of Units."""
     lag = clean.recording.samples(DUPLICATE_LAG_MS)
     kept, lines = without_duplicates(templates, noise, basis, params, lag)
+    kept, sums = without_sums(kept, noise, basis, lag)
     return {
         "waveforms": kept.waveforms,
         "channels": kept.channels,
@@ -110,7 +112,7 @@ def _fields(
         "n_channels": np.array([kept.n_channels]),
         "levels": levels(kept, noise, basis),
         "next_id": np.array([next_id]),
-        "audit": np.frombuffer(json.dumps([*audit, *lines]).encode(), np.uint8),
+        "audit": np.frombuffer(json.dumps([*audit, *lines, *sums]).encode(), np.uint8),
     }
 
 

@@ -22,6 +22,12 @@ COINCIDENT_MS = 0.4
 INDEPENDENT_SAMPLES = 4
 MAX_COUNTS = 10
 MARGINAL_LOG_ODDS = 2.0
+FEW_MARGINAL, LEAST_CENTRE = 0.1, 0.78
+"""Noise picked for its likeness lies lower than its own mean would: a unit with more than a tenth of marginal spikes
+whose median log-odds are below this share of what its template's level gives is noise."""
+LEFTOVER_MS, LEFTOVER_SHARE, LEFTOVER_SIZE = 1.0, 0.75, 2.0
+"""A unit is what larger ones leave over if this share of its spikes, beyond chance, comes within this time of a spike
+of a neighbour at least this much larger."""
 GOOD_CONTAMINATION = 0.1
 GOOD_LEVEL = 6.0
 NOISE_LEVEL = 5.0
@@ -118,6 +124,12 @@ def last_drops(
     n_units = len(units.templates)
     trains = [fields["sample_index"][fields["unit_index"] == u] for u in range(n_units)]
     marginal = marginal_shares(fields, n_units, clean.recording.n_samples)
+    centre = [
+        2 * float(np.median(fields["log_odds"][fields["unit_index"] == u])) / max(float(units.levels[u]) ** 2, 1e-9)
+        if len(trains[u])
+        else 0.0
+        for u in range(n_units)
+    ]
     dropped: dict[int, tuple[str, int | None, str]] = {}
     for u, train in enumerate(trains):
         if len(train) < params.min_spikes:
@@ -126,6 +138,10 @@ def last_drops(
             dropped[u] = ("drop", None, f"template {units.levels[u]:.1f} noise sd from nothing at the end")
         elif marginal[u] > params.max_marginal:
             dropped[u] = ("drop", None, f"{marginal[u]:.0%} of its spikes are hardly likelier than noise")
+        elif marginal[u] > FEW_MARGINAL and centre[u] < LEAST_CENTRE:
+            dropped[u] = ("drop", None, f"its spikes are {centre[u]:.0%} as likely as its template should make them")
+        elif (share := leftover_share(u, trains, units, clean)) > LEFTOVER_SHARE:
+            dropped[u] = ("drop", None, f"{share:.0%} of its spikes, beyond chance, lie beside those of larger units")
     reach = clean.recording.samples(COINCIDENT_MS)
     for u in sorted(set(range(n_units)) - set(dropped), key=lambda u: (len(trains[u]), u)):
         for v in np.flatnonzero(_share_a_channel(units, u)):
@@ -137,6 +153,17 @@ def last_drops(
                 dropped[u] = ("drop", int(units.templates.ids[v]), reason)
                 break
     return dropped
+
+
+def leftover_share(u: int, trains: list[np.ndarray], units: Units, clean: Clean) -> float:
+    """Share of a unit's spikes, beyond chance, that come with a spike of a much larger unit on the same channels."""
+    larger = _share_a_channel(units, u) & (units.levels > LEFTOVER_SIZE * units.levels[u])
+    if not larger.any() or len(trains[u]) == 0:
+        return 0.0
+    others = np.sort(np.concatenate([trains[v] for v in np.flatnonzero(larger)]))
+    reach = clean.recording.samples(LEFTOVER_MS)
+    chance = 1 - np.exp(-len(others) * (2 * reach + 1) / max(clean.recording.n_samples, 1))
+    return float((coincident(trains[u], others, reach) - chance) / max(1 - chance, 1e-3))
 
 
 def _share_a_channel(units: Units, u: int) -> np.ndarray:

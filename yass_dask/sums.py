@@ -1,0 +1,91 @@
+"""Templates that are two other units at once: what clustering finds where units fire together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from yass_dask.backends import kernel
+from yass_dask.deconvolve import DeconvolveParams, bank_of
+from yass_dask.features import Basis
+from yass_dask.kernels.bank import Bank, Spikes, no_spikes
+from yass_dask.noise import Noise
+from yass_dask.templates import Templates
+
+MAX_LEFT = 0.3
+"""A template of which two others leave at most this share of the energy is these two at once."""
+MIN_AMPLITUDE = 0.5
+"""Each of the two is there at this share of its size at least: half of one and half of another is a unit between."""
+N_SWEEPS = 2
+
+
+def without_sums(
+    templates: Templates, noise: Noise, basis: Basis, refractory: int
+) -> tuple[Templates, list[dict[str, Any]]]:
+    """Drop templates that two or more others, of more spikes each, explain together; with the audit.
+
+    The template itself is pursued with all others, as the recording is. Pursuit will find the two units where the
+    dropped one stood, so nothing is lost.
+    """
+    if len(templates) < 3:
+        return templates, []
+    bank = bank_of(templates, noise, basis, refractory, DeconvolveParams())
+    kept = np.ones(len(templates), bool)
+    audit: list[dict[str, Any]] = []
+    for u in np.argsort(templates.n_spikes, kind="stable").tolist():
+        usable = kept & (templates.n_spikes > templates.n_spikes[u])
+        found, left = explain(bank, u, usable, len(noise.filters))
+        if len(found.unit) < 2 or found.amplitude.min() < MIN_AMPLITUDE or left > MAX_LEFT:
+            continue
+        kept[u] = False
+        names = " and ".join(str(templates.ids[v]) for v in sorted(found.unit.tolist()))
+        audit.append({"unit": int(templates.ids[u]), "action": "drop", "into": None,
+                      "reason": f"its template is units {names} at once ({1 - left:.0%} of its energy)"})  # fmt: skip
+    return templates.select(np.flatnonzero(kept)), audit
+
+
+def explain(bank: Bank, unit: int, usable: np.ndarray, n_channels: int) -> tuple[Spikes, float]:
+    """Spikes of usable units in the template of one unit, and the share of its energy that they leave.
+
+    Parameters
+    ----------
+    usable : (n_units,) bool
+    """
+    n_samples = bank.temporal.shape[2]
+    traces = np.zeros((3 * n_samples, n_channels + 1), np.float32)
+    traces[n_samples : 2 * n_samples, bank.support[unit]] = bank.temporal[unit].T @ bank.spatial[unit]
+    near = bank.pair_unit[bank.pair_start[unit] : bank.pair_start[unit + 1]]
+    small, rows = _only(bank, near[usable[near]])
+    if len(rows) < 2:
+        return no_spikes(), 1.0
+    found = kernel("pursue", "numba")(
+        np.ascontiguousarray(traces[:, :n_channels]), bank=small, given=no_spikes(), first=0, stop=len(traces),
+        n_sweeps=N_SWEEPS,
+    )  # fmt: skip
+    explained = float(found.gain.sum()) / max(float(bank.norms[unit]), 1e-9)
+    return found._replace(unit=rows[found.unit]), 1 - explained
+
+
+def _only(bank: Bank, units: np.ndarray) -> tuple[Bank, np.ndarray]:
+    """The bank of some units alone, and their rows in the whole one."""
+    rows = np.sort(units)
+    new = np.full(len(bank.norms), -1, np.int32)
+    new[rows] = np.arange(len(rows))
+    starts, others, overlaps = [0], [], []
+    for u in rows:
+        mine = np.arange(bank.pair_start[u], bank.pair_start[u + 1])
+        mine = mine[new[bank.pair_unit[mine]] >= 0]
+        starts.append(starts[-1] + len(mine))
+        others.append(new[bank.pair_unit[mine]])
+        overlaps.append(bank.pair_overlap[mine])
+    per_unit = {
+        name: getattr(bank, name)[rows]
+        for name in ("temporal", "spatial", "support", "norms", "thresholds", "noise", "precision")
+    }
+    if len(rows) == 0:
+        return bank._replace(**per_unit), rows
+    return bank._replace(
+        **per_unit, pair_start=np.array(starts, np.int64), pair_unit=np.concatenate(others),
+        pair_overlap=np.concatenate(overlaps),
+    ), rows  # fmt: skip
