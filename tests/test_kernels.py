@@ -110,6 +110,13 @@ def whiten_inputs() -> Iterator[Case]:
     yield Case("empty", (gaussian(0, 4),), {"filters": filters, "channels": channels})
 
 
+def filter_time_inputs() -> Iterator[Case]:
+    taps = np.array([0.1, -0.3, 1.0, -0.3, 0.1], np.float32)
+    yield Case("more channels than a group", (gaussian(300, 19),), {"taps": taps})
+    yield Case("shorter than the filter", (gaussian(3, 2),), {"taps": taps})
+    yield Case("empty", (gaussian(0, 2),), {"taps": taps})
+
+
 def line_of_neighbors(n: int, reach: int) -> np.ndarray:
     """Neighbours on a line, the channel itself first, padded with n."""
     lists = [sorted(range(max(0, c - reach), min(n, c + reach + 1)), key=lambda d: abs(d - c)) for c in range(n)]
@@ -314,6 +321,7 @@ INPUTS: dict[str, Callable[[], Iterator[Case]]] = {
     "bandpass": bandpass_inputs,
     "common_reference": common_reference_inputs,
     "coreset": coreset_inputs,
+    "filter_time": filter_time_inputs,
     "find_peaks": find_peaks_inputs,
     "mixture": mixture_inputs,
     "pursue": pursue_inputs,
@@ -446,6 +454,17 @@ def test_common_reference_takes_the_median_of_the_group(backend):
     x = np.float32([[1, 5, 100, 2, 7], [3, 3, 3, 4, 9]])
     y = load("common_reference", backend)(x, groups=np.array([0, 0, -1, 0, 1]))
     np.testing.assert_array_equal(y, [[-1, 3, 100, 0, 0], [0, 0, 3, 1, 0]])
+
+
+# --- filter_time --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_samples", [3, 300])
+def test_filter_along_time_is_a_centred_convolution(n_samples):
+    x, taps = gaussian(n_samples, 19), np.array([0.1, -0.3, 1.0, -0.3, 0.1], np.float32)
+    padded = np.pad(x.astype(float), ((2, 2), (0, 0)))
+    expected = sum(tap * padded[k : k + n_samples] for k, tap in enumerate(taps))
+    np.testing.assert_allclose(load("filter_time", "numpy")(x, taps=taps), expected, atol=1e-5)
 
 
 # --- whiten -------------------------------------------------------------------------------------------------

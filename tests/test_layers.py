@@ -28,6 +28,7 @@ STAGES = [
     "merge.py",
     "verdicts.py",
     "refine.py",
+    "sums.py",
 ]
 """Stages are files or, past 300 lines, folders of that name."""
 

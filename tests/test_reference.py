@@ -119,7 +119,7 @@ def test_clean_counts(golden, raw, clean, backend):
 
 
 def test_whitening(golden, clean):
-    noise = compute(measure_noise(clean, PreprocessParams(), "numba"))
+    noise = compute(measure_noise(clean, PreprocessParams(whitening_floor=0.05), "numba"))
     # Sums of some thousand float32 products.
     np.testing.assert_allclose(noise.matrix(), golden["whitening"], atol=1e-4)
 
@@ -166,7 +166,7 @@ def test_template_averages(golden, clean, backend):
         "amplitude": np.ones(len(units), np.float32),
         "main_channel": np.array([0, 1, 3], np.int32)[units],
     })  # fmt: skip
-    means = compute(average(clean, events, TemplatesParams(), backend))
+    means = compute(average(clean, events, TemplatesParams(before_ms=1.0, after_ms=2.0), backend))
     assert means.margin == 10
     np.testing.assert_array_equal(means.n_spikes, np.bincount(units))
     for unit, main in enumerate([0, 1, 3]):

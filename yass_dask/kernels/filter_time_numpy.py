@@ -20,7 +20,11 @@ def filter_time(traces: np.ndarray, *, taps: np.ndarray) -> np.ndarray:
     (n_samples, n_channels) float32
     """
     result = np.empty(traces.shape, np.float32)
+    if len(traces) == 0:
+        return result
+    reach = len(taps) // 2
     for first in range(0, traces.shape[1], GROUP):
         some = slice(first, first + GROUP)
-        result[:, some] = oaconvolve(traces[:, some], taps[:, None].astype(np.float32), mode="same", axes=0)
+        full = oaconvolve(traces[:, some], taps[:, None].astype(np.float32), mode="full", axes=0)
+        result[:, some] = full[reach : reach + len(traces)]
     return result
