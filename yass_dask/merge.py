@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.stats import poisson
 
 from yass_dask.chunked import LazyParts
 from yass_dask.cluster import ClusterParams, assign
@@ -21,6 +22,8 @@ from yass_dask.events import Events, evenly
 from yass_dask.templates import Templates
 from yass_dask.unitfeatures import StoredFrames
 from yass_dask.verdicts import Pieces, Trains, UnitFacts, Verdict, compare
+
+FOREIGN = 0.2
 
 
 class MergeParams(BaseModel):
@@ -206,7 +209,7 @@ def _join(
         keys = [(min(i, j), max(i, j)) for i in one for j in two]
         depth = min(1.0 if key in bursting else depths.get(key, 1.0) for key in keys)
         found, expected = trains.together(int(pieces.unit[p]), int(pieces.unit[q]))
-        independent = pieces.unit[p] != pieces.unit[q] and expected >= 10 and found > 0.5 * expected
+        independent = pieces.unit[p] != pieces.unit[q] and surely_independent(found, expected)
         if depth < params.valley or independent:
             continue
         larger, smaller = sorted((a, b), key=lambda piece: (-pieces.count[piece], piece))
@@ -219,3 +222,11 @@ def _join(
     root[~alive] = -1
     kept, group = np.unique(root, return_inverse=True)
     return group.reshape(-1) - int(len(kept) > 0 and kept[0] == -1)
+
+
+def surely_independent(found: int, expected: float) -> bool:
+    """Would two halves of one unit show so many joint spikes in less than 1 of 100 cases?
+
+    One unit shows none but for foreign spikes: FOREIGN of what chance gives two units.
+    """
+    return bool(poisson.sf(found - 1, FOREIGN * expected) < 0.01) and found > 0.5 * expected

@@ -158,4 +158,5 @@ def refine(
     left = keep("left" + round_, average(residual, pieces, params.templates, backend))
     peaks = keep("detect" + round_, detect(residual, noise, params.detect, backend))
     found = cluster_peaks(keep, round_, residual, noise, basis, peaks, params, backend)
-    return keep("templates" + round_, next_units(units, revision, left, found, clean, matched, basis, params.templates))
+    renewed = next_units(units, revision, spikes, left, found, clean, matched, basis, params.templates)
+    return keep("templates" + round_, renewed)

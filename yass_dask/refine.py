@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from yass_dask.chunked import LazyParts
+from yass_dask.events import Events
 from yass_dask.features import Basis
 from yass_dask.matching import LowRank, distances, low_rank, noise_levels, pair_overlaps, pairs
 from yass_dask.merge import Revision
@@ -48,18 +49,19 @@ def first_units(averages: Averages, clean: Clean, noise: Noise, basis: Basis, pa
 
 
 def next_units(
-    units: Units, revision: Revision, left: Averages, found: Averages,
+    units: Units, revision: Revision, spikes: Events, left: Averages, found: Averages,
     clean: Clean, noise: Noise, basis: Basis, params: TemplatesParams,
 ) -> LazyParts:  # fmt: skip
     """Units of the next round; opens as Units.
 
     Parameters
     ----------
+    spikes : those of the round
     left : what the spikes of each piece left over, on average
     found : averages of clusters in the residual, units that were missed so far
     """
     return LazyParts.one(
-        "templates", _next_units, units, revision, left, found, clean, noise, basis, params,
+        "templates", _next_units, units, revision, spikes, left, found, clean, noise, basis, params,
         params=params, version=1, open=_open,
     )  # fmt: skip
 
@@ -68,17 +70,25 @@ def _first_units(
     averages: Averages, clean: Clean, noise: Noise, basis: Basis, params: TemplatesParams
 ) -> dict[str, np.ndarray]:
     templates, audit = _new(averages, 0, clean, params)
-    return _fields(templates, len(templates), audit, clean, noise, basis, params)
+    return _fields(templates, len(templates), audit, None, clean, noise, basis, params)
 
 
 def _next_units(
-    units: Units, revision: Revision, left: Averages, found: Averages,
+    units: Units, revision: Revision, spikes: Events, left: Averages, found: Averages,
     clean: Clean, noise: Noise, basis: Basis, params: TemplatesParams,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     old = refined(left, revision, units.templates, clean, params)
     next_id = max([units.next_id, *(revision.piece_id + 1).tolist()])
     new, audit = _new(found, next_id, clean, params)
-    return _fields(old.joined(new), next_id + len(new), [*revision.audit, *audit], clean, noise, basis, params)
+    trains = trains_by_id(spikes.load(), units.templates.ids)
+    return _fields(old.joined(new), next_id + len(new), [*revision.audit, *audit], trains, clean, noise, basis, params)
+
+
+def trains_by_id(spikes: Mapping[str, np.ndarray], ids: np.ndarray) -> dict[int, np.ndarray]:
+    """Samples of each unit's spikes, ascending."""
+    order = np.argsort(spikes["unit_index"], kind="stable")
+    start = np.searchsorted(spikes["unit_index"][order], np.arange(len(ids) + 1))
+    return {int(ids[u]): spikes["sample_index"][order[start[u] : start[u + 1]]] for u in range(len(ids))}
 
 
 def _new(
@@ -96,13 +106,13 @@ def _new(
 
 
 def _fields(
-    templates: Templates, next_id: int, audit: list[dict[str, Any]],
+    templates: Templates, next_id: int, audit: list[dict[str, Any]], trains: dict[int, np.ndarray] | None,
     clean: Clean, noise: Noise, basis: Basis, params: TemplatesParams,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """What the store keeps of Units."""
     lag = clean.recording.samples(DUPLICATE_LAG_MS)
     kept, lines = without_duplicates(templates, noise, basis, params, lag)
-    kept, sums = without_sums(kept, noise, basis, lag)
+    kept, sums = without_sums(kept, noise, basis, lag, trains)
     return {
         "waveforms": kept.waveforms,
         "channels": kept.channels,

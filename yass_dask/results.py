@@ -15,6 +15,7 @@ from yass_dask.merge import MergeParams
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.refine import Units
 from yass_dask.sorting import Sorting
+from yass_dask.verdicts import coincident
 
 VIOLATION_MS = 2.0
 """Spikes of a unit closer than this are violations of its refractory period."""
@@ -170,15 +171,6 @@ def _share_a_channel(units: Units, u: int) -> np.ndarray:
     """(n_units,) bool: units whose main channel lies among the nearest of unit u."""
     channels = units.templates.channels
     return np.isin(channels[:, 0], channels[u, : min(12, channels.shape[1])])
-
-
-def coincident(train: np.ndarray, other: np.ndarray, reach: int) -> float:
-    """Share of spikes with one of the other train within `reach` samples."""
-    if len(train) == 0 or len(other) == 0:
-        return 0.0
-    after = np.searchsorted(other, train - reach)
-    found = other[np.minimum(after, len(other) - 1)]
-    return float(np.mean(np.abs(found - train) <= reach))
 
 
 def _facts(

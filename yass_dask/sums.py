@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,37 +14,54 @@ from yass_dask.features import Basis
 from yass_dask.kernels.bank import Bank, Spikes, no_spikes
 from yass_dask.noise import Noise
 from yass_dask.templates import Templates
+from yass_dask.verdicts import coincident
 
 MAX_LEFT = 0.3
 """A template of which two others leave at most this share of the energy is these two at once."""
 MIN_AMPLITUDE = 0.5
 """Each of the two is there at this share of its size at least: half of one and half of another is a unit between."""
+MAX_TOGETHER = 0.5
 N_SWEEPS = 2
 
 
 def without_sums(
-    templates: Templates, noise: Noise, basis: Basis, refractory: int
+    templates: Templates, noise: Noise, basis: Basis, reach: int, trains: Mapping[int, np.ndarray] | None
 ) -> tuple[Templates, list[dict[str, Any]]]:
     """Drop templates that two or more others, of more spikes each, explain together; with the audit.
 
     The template itself is pursued with all others, as the recording is. Pursuit will find the two units where the
-    dropped one stood, so nothing is lost.
+    dropped one stood, so nothing is lost. What one unit leaves over of another is no part of a sum: of two units that
+    explain a third, each fires mostly without the other.
+
+    Parameters
+    ----------
+    reach : samples within which spikes are at the same time
+    trains : spikes of the units by id, as far as they were pursued (others explain nothing); None: none was yet
     """
     if len(templates) < 3:
         return templates, []
-    bank = bank_of(templates, noise, basis, refractory, DeconvolveParams())
+    bank = bank_of(templates, noise, basis, reach, DeconvolveParams())
     kept = np.ones(len(templates), bool)
+    pursued = np.array([trains is None or int(unit) in trains for unit in templates.ids])
     audit: list[dict[str, Any]] = []
     for u in np.argsort(templates.n_spikes, kind="stable").tolist():
-        usable = kept & (templates.n_spikes > templates.n_spikes[u])
+        usable = kept & pursued & (templates.n_spikes > templates.n_spikes[u])
         found, left = explain(bank, u, usable, len(noise.filters))
         if len(found.unit) < 2 or found.amplitude.min() < MIN_AMPLITUDE or left > MAX_LEFT:
+            continue
+        if trains is not None and not _apart([trains[int(templates.ids[v])] for v in np.unique(found.unit)], reach):
             continue
         kept[u] = False
         names = " and ".join(str(templates.ids[v]) for v in sorted(found.unit.tolist()))
         audit.append({"unit": int(templates.ids[u]), "action": "drop", "into": None,
                       "reason": f"its template is units {names} at once ({1 - left:.0%} of its energy)"})  # fmt: skip
     return templates.select(np.flatnonzero(kept)), audit
+
+
+def _apart(trains: list[np.ndarray], reach: int) -> bool:
+    """Does each pair of units fire mostly apart?"""
+    pairs = [sorted(pair, key=len) for pair in combinations(trains, 2)]
+    return all(coincident(fewer, more, reach) <= MAX_TOGETHER for fewer, more in pairs)
 
 
 def explain(bank: Bank, unit: int, usable: np.ndarray, n_channels: int) -> tuple[Spikes, float]:

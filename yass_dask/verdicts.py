@@ -162,3 +162,12 @@ class Trains:
         found = within(self.refractory) - within(dead)
         expected = len(a) * len(b) * 2 * (self.refractory - dead) / max(self.n_samples, 1)
         return found, expected
+
+
+def coincident(train: np.ndarray, other: np.ndarray, reach: int) -> float:
+    """Share of spikes with one of the other train within `reach` samples."""
+    if len(train) == 0 or len(other) == 0:
+        return 0.0
+    after = np.searchsorted(other, train - reach)
+    found = other[np.minimum(after, len(other) - 1)]
+    return float(np.mean(np.abs(found - train) <= reach))

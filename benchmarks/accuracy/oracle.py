@@ -30,6 +30,7 @@ from yass_dask.templates import Templates, TemplatesParams, local_channels
 
 MANY = 10**6
 """True templates are known without noise, as if averaged over so many spikes."""
+N_DRAWS = 200
 
 
 def run(
@@ -71,14 +72,12 @@ def run(
 
 
 def true_templates(truth: dict, clean: Clean, conditioner: Conditioner, params: TemplatesParams) -> Templates:
-    """True waveforms (uV) as the preprocessing shows them: band-passed, in noise standard deviations.
-
-    The common reference is left out: the median over the channels hardly moves with a spike on a few of them.
-    """
+    """True waveforms (uV) as the preprocessing shows them: band-passed, referenced, in noise standard deviations."""
     recording = clean.recording
     waves, at = np.asarray(truth["templates"], dtype=np.float64), int(truth["template_peak"])
     before, after = recording.samples(params.before_ms), recording.samples(params.after_ms)
     filtered = band_passed(waves, conditioner)[:, at - before + conditioner.halo :][:, : before + after + 1]
+    filtered = filtered - expected_reference(filtered, clean.unit_per_sd, conditioner.groups)
     sd = filtered / clean.unit_per_sd
     sd[:, :, clean.scale.bad] = 0.0
     main = np.abs(filtered * ~clean.scale.bad).max(axis=1).argmax(axis=1)
@@ -87,6 +86,23 @@ def true_templates(truth: dict, clean: Clean, conditioner: Conditioner, params: 
     local = np.take_along_axis(padded, channels[:, None, :].astype(np.int64), axis=2).astype(np.float32)
     n_units = len(waves)
     return Templates(local, channels, np.full(n_units, MANY), np.arange(n_units), before, recording.n_channels)
+
+
+def expected_reference(waves: np.ndarray, noise_uv: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """What a common median reference takes from each waveform on average, (units, samples, channels) uV.
+
+    The median of waveform and noise, over draws of noise. Little for most units; without it an axon along a whole
+    shank, of which the reference takes a part, is not found at all with its true template.
+    """
+    rng = np.random.default_rng(0)
+    taken = np.zeros_like(waves)
+    for group in np.unique(groups[groups >= 0]):
+        members = np.flatnonzero(groups == group)
+        draws = rng.standard_normal((N_DRAWS, 1, len(members))) * noise_uv[members]
+        for unit, wave in enumerate(waves):
+            median = np.median(wave[:, members] + draws, axis=2).mean(axis=0)
+            taken[unit][:, members] = (median - np.median(draws, axis=2).mean())[:, None]
+    return taken
 
 
 def band_passed(waves: np.ndarray, conditioner: Conditioner) -> np.ndarray:
