@@ -25,7 +25,7 @@ MAD_TO_SD = 1.4826
 FLAT = 1e-4
 """A block in which a channel has less noise than this share of its loudest block's says nothing about its scale."""
 
-ARTIFACT_SHARE, MIN_ARTIFACT_CHANNELS = 0.5, 16
+ARTIFACT_SHARE, MIN_ARTIFACT_CHANNELS = 0.75, 32
 
 _log = logging.getLogger("yass_dask")
 
@@ -203,7 +203,7 @@ def _clean_chunk(
 def artifacts(traces: np.ndarray, bar: float, margin: int) -> np.ndarray:
     """(n_samples - 2 margin,) bool: within `margin` of a sample at which most channels are beyond `bar` at once.
 
-    A shock, a light or a lick reaches all channels; the largest neuron does not reach half of them. On fewer than
+    A shock, a light or a lick reaches all channels; the largest neuron does not reach so many. On fewer than
     MIN_ARTIFACT_CHANNELS channels it may, and nothing is called an artifact.
 
     Parameters
