@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.signal import oaconvolve
 
-GROUP = 16
+GROUP = 4
 """Channels filtered at once: the spectra of all would be the largest arrays of a sort."""
 
 
