@@ -33,7 +33,7 @@ class PreprocessParams(BaseModel):
     """Subtract the median over the good channels of a shank; `auto`: from 32 channels on the shank. Off by default: the
     median takes away units that are wide for the probe, and whitening removes common noise better."""
     artifact_sd: float | None = Field(8.0, gt=0)
-    """Where more than three quarters of the good channels (at least 32) are beyond this at once, no neuron is
+    """Where more than three quarters of the good channels (at least 24) are beyond this at once, no neuron is
     recorded: blanked. None: never."""
     artifact_ms: float = Field(6.0, ge=0)
     """... so long before and after."""

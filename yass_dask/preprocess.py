@@ -25,7 +25,7 @@ MAD_TO_SD = 1.4826
 FLAT = 1e-4
 """A block in which a channel has less noise than this share of its loudest block's says nothing about its scale."""
 
-ARTIFACT_SHARE, MIN_ARTIFACT_CHANNELS = 0.75, 32
+ARTIFACT_SHARE, MIN_ARTIFACT_CHANNELS = 0.75, 24
 
 _log = logging.getLogger("yass_dask")
 

@@ -19,12 +19,13 @@ from yass_dask.matching import LowRank, distances, low_rank, noise_levels, pair_
 from yass_dask.merge import Revision
 from yass_dask.noise import Noise
 from yass_dask.preprocess import Clean
-from yass_dask.sums import without_sums
+from yass_dask.sums import find_partners, without_sums
 from yass_dask.templates import Averages, Templates, TemplatesParams, aligned, local_channels
 
 MAX_DUPLICATE_SHARE = 0.5
 """Templates that differ by more than this share of the smaller one's norm are no duplicates, however small."""
 DUPLICATE_LAG_MS = 1.0
+PARTNER_MS = 0.4
 DUPLICATE_SCALE = 1.2
 """... nor those whose sizes differ by more than this factor."""
 
@@ -77,10 +78,11 @@ def _next_units(
     units: Units, revision: Revision, spikes: Events, left: Averages, found: Averages,
     clean: Clean, noise: Noise, basis: Basis, params: TemplatesParams,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    old = refined(left, revision, units.templates, clean, params)
+    trains = trains_by_id(spikes.load(), units.templates.ids)
+    partners = find_partners(units.templates, trains, clean.recording.samples(PARTNER_MS))
+    old = refined(left, revision, units.templates, partners, clean, params)
     next_id = max([units.next_id, *(revision.piece_id + 1).tolist()])
     new, audit = _new(found, next_id, clean, params)
-    trains = trains_by_id(spikes.load(), units.templates.ids)
     return _fields(old.joined(new), next_id + len(new), [*revision.audit, *audit], trains, clean, noise, basis, params)
 
 
@@ -138,11 +140,13 @@ def _open(table: Mapping[str, Any]) -> Units:
 
 
 def refined(
-    left: Averages, revision: Revision, templates: Templates, clean: Clean, params: TemplatesParams
+    left: Averages, revision: Revision, templates: Templates, partners: Mapping[int, tuple[int, int]],
+    clean: Clean, params: TemplatesParams,
 ) -> Templates:
     """Templates of the groups: each piece's old template plus the mean its spikes left over, joined by count.
 
-    Pieces of a group are brought to the time of its largest piece first.
+    Pieces of a group are brought to the time of its largest piece first. A unit with a partner (`find_partners`) gets
+    the partner's template as well.
     """
     counts = np.zeros(len(revision.piece_unit), np.int64)
     counts[: len(left.n_spikes)] = left.n_spikes
@@ -161,7 +165,11 @@ def refined(
         for p in members:
             lag = _best_lag(cleaned[anchor], cleaned[p], left.margin)
             waveforms[group] += counts[p] * np.roll(cleaned[p], lag, axis=0)
-    waveforms /= np.maximum(total, 1)[:, None, None]
+        waveforms[group] /= max(total[group], 1)
+        if (partner := partners.get(int(revision.piece_unit[anchor]))) is not None:
+            whole = np.pad(templates.waveforms[partner[0]], ((left.margin, left.margin), (0, 0)))
+            there = _on_channels(whole, templates.channels[partner[0]], local[main[group]], templates.n_channels)
+            waveforms[group] += np.roll(there, partner[1], axis=0)
     order = np.argsort(ids, kind="stable")
     averages = Averages(waveforms[order], main[order], total[order], left.margin)
     return aligned(averages, ids[order], clean, params)

@@ -14,13 +14,15 @@ from yass_dask.features import Basis
 from yass_dask.kernels.bank import Bank, Spikes, no_spikes
 from yass_dask.noise import Noise
 from yass_dask.templates import Templates
-from yass_dask.verdicts import coincident
+from yass_dask.verdicts import coincident, lags_between
 
 MAX_LEFT = 0.3
 """A template of which two others leave at most this share of the energy is these two at once."""
 MIN_AMPLITUDE = 0.5
 """Each of the two is there at this share of its size at least: half of one and half of another is a unit between."""
 MAX_TOGETHER = 0.5
+ALWAYS = 0.7
+NEAREST = 12
 N_SWEEPS = 2
 
 
@@ -62,6 +64,32 @@ def _apart(trains: list[np.ndarray], reach: int) -> bool:
     """Does each pair of units fire mostly apart?"""
     pairs = [sorted(pair, key=len) for pair in combinations(trains, 2)]
     return all(coincident(fewer, more, reach) <= MAX_TOGETHER for fewer, more in pairs)
+
+
+def find_partners(
+    templates: Templates, trains: Mapping[int, np.ndarray], reach: int
+) -> dict[int, tuple[int, int]]:
+    """Units that hardly fire without another one: row -> (row of the other, its lag in samples).
+
+    Where two units share a neuron's spikes, pursuit takes the larger template and what it lacks, each time both.
+    Neither is the neuron; the two together are. The other, of more spikes, has spikes of its own besides.
+
+    Parameters
+    ----------
+    trains : spikes of the units by id
+    reach : samples within which spikes are at the same time
+    """
+    partners: dict[int, tuple[int, int]] = {}
+    for u, unit in enumerate(templates.ids.tolist()):
+        mine = trains[unit]
+        near = np.flatnonzero(np.isin(templates.channels[:, 0], templates.channels[u, :NEAREST]))
+        larger = [v for v in near.tolist() if len(trains[int(templates.ids[v])]) > len(mine) > 0]
+        shares = {v: coincident(mine, trains[int(templates.ids[v])], reach) for v in larger}
+        best = max(larger, key=lambda v: (shares[v], -v), default=None)
+        if best is not None and shares[best] > ALWAYS:
+            lags = lags_between(mine, trains[int(templates.ids[best])], reach)
+            partners[u] = (best, int(np.median(lags)))
+    return partners
 
 
 def explain(bank: Bank, unit: int, usable: np.ndarray, n_channels: int) -> tuple[Spikes, float]:

@@ -164,6 +164,14 @@ class Trains:
         return found, expected
 
 
+def lags_between(train: np.ndarray, other: np.ndarray, reach: int) -> np.ndarray:
+    """Times of the other's spikes after each spike of a train, those up to `reach` samples."""
+    low = np.searchsorted(other, train - reach)
+    count = np.searchsorted(other, train + reach, side="right") - low
+    first = np.repeat(low - np.cumsum(count) + count, count)
+    return other[first + np.arange(len(first))] - np.repeat(train, count)
+
+
 def coincident(train: np.ndarray, other: np.ndarray, reach: int) -> float:
     """Share of spikes with one of the other train within `reach` samples."""
     if len(train) == 0 or len(other) == 0:
