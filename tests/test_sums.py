@@ -35,6 +35,10 @@ def test_half_of_one_and_half_of_another_is_a_unit_between():
     assert sums(0.4 * moved(SHAPES[0], 0) + 0.4 * moved(SHAPES[1], 0), [100, 100, 20]) == [100, 101, 102]
 
 
+def test_a_unit_that_fires_as_often_as_the_others_is_no_sum():
+    assert sums(moved(SHAPES[0], 0) + moved(SHAPES[1], 0), [100, 100, 60]) == [100, 101, 102]
+
+
 def test_units_of_fewer_spikes_explain_nothing():
     assert sums(moved(SHAPES[0], 0) + moved(SHAPES[1], 0), [100, 10, 20]) == [100, 101, 102]
 

@@ -16,8 +16,12 @@ from yass_dask.noise import Noise
 from yass_dask.templates import Templates
 from yass_dask.verdicts import coincident, lags_between
 
-MAX_LEFT = 0.3
-"""A template of which two others leave at most this share of the energy is these two at once."""
+MAX_LEFT = ((0.1, 0.3), (0.3, 0.15))
+"""(a, b): a unit with at most a times the spikes of others is these at once if they leave at most b of its energy.
+
+Coincidences are a small part of either train, the less so the tighter the lag: a unit that fires nearly as often as the
+others is a neuron, however alike their sum may be.
+"""
 MIN_AMPLITUDE = 0.5
 """Each of the two is there at this share of its size at least: half of one and half of another is a unit between."""
 MAX_TOGETHER = 0.5
@@ -46,10 +50,16 @@ def without_sums(
     kept = np.ones(len(templates), bool)
     pursued = np.array([trains is None or int(unit) in trains for unit in templates.ids])
     audit: list[dict[str, Any]] = []
-    for u in np.argsort(templates.n_spikes, kind="stable").tolist():
-        usable = kept & pursued & (templates.n_spikes > templates.n_spikes[u])
+    counts = templates.n_spikes.copy()
+    if trains is not None:
+        counts[pursued] = [len(trains[int(unit)]) for unit in templates.ids[pursued]]
+    for u in np.argsort(counts, kind="stable").tolist():
+        usable = kept & pursued & (counts > counts[u])
         found, left = explain(bank, u, usable, len(noise.filters))
-        if len(found.unit) < 2 or found.amplitude.min() < MIN_AMPLITUDE or left > MAX_LEFT:
+        if len(found.unit) < 2 or found.amplitude.min() < MIN_AMPLITUDE:
+            continue
+        rarity = counts[u] / max(counts[found.unit].min(), 1)
+        if not any(rarity <= share and left <= most for share, most in MAX_LEFT):
             continue
         if trains is not None and not _apart([trains[int(templates.ids[v])] for v in np.unique(found.unit)], reach):
             continue
