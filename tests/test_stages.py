@@ -19,7 +19,6 @@ from yass_dask.cluster import ClusterParams, assign
 from yass_dask.conditioning import PreprocessParams, undo_shifts
 from yass_dask.errors import InputError
 from yass_dask.events import Events, between, evenly
-from yass_dask.features import Basis
 from yass_dask.merge import MergeParams, Revision, revise
 from yass_dask.noise import Noise, measure_noise
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale, measure_scale, preprocess
@@ -508,8 +507,6 @@ def test_no_units_no_decisions():
 N_CHANNELS = 6
 SHAPES = planted.shapes(3, N_CHANNELS)
 EYE = Noise(np.ones((N_CHANNELS, 1), np.float32), np.arange(N_CHANNELS, dtype=np.int32)[:, None])
-BASIS = Basis(np.eye(planted.N_SAMPLES, 5, dtype=np.float32), 10, np.eye(1, 50)[0])
-"""White noise."""
 
 
 def templates_of(waveforms: np.ndarray, n_spikes: list[int]) -> Templates:
@@ -527,7 +524,7 @@ def moved(shape: planted.Shape, samples: float) -> np.ndarray:
 def joined(waveforms: list[np.ndarray], n_spikes: list[int]) -> tuple[list[int], list[dict[str, Any]]]:
     """Ids that are left, and the audit."""
     templates = templates_of(np.stack(waveforms), n_spikes)
-    kept, audit = without_duplicates(templates, EYE, BASIS, TemplatesParams(), 20)
+    kept, audit = without_duplicates(templates, EYE, TemplatesParams(), 20)
     return kept.ids.tolist(), audit
 
 
@@ -556,7 +553,7 @@ def test_low_templates_are_dropped():
 
 def test_no_templates():
     none = templates_of(np.zeros((0, planted.N_SAMPLES, N_CHANNELS)), [])
-    kept, audit = without_duplicates(none, EYE, BASIS, TemplatesParams(), 20)
+    kept, audit = without_duplicates(none, EYE, TemplatesParams(), 20)
     assert len(kept) == 0 and audit == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_stages import BASIS, EYE, SHAPES, moved, templates_of
+from test_stages import EYE, SHAPES, moved, templates_of
 
 from yass_dask.merge import surely_independent
 from yass_dask.noise import Noise
@@ -17,7 +17,7 @@ REACH = 20
 def sums(third: np.ndarray, n_spikes: list[int], trains: dict[int, np.ndarray] | None = None) -> list[int]:
     """Ids that are left of two units and a third."""
     templates = templates_of(np.stack([moved(SHAPES[0], 0), moved(SHAPES[1], 0), third]), n_spikes)
-    kept, audit = without_sums(templates, EYE, BASIS, REACH, trains)
+    kept, audit = without_sums(templates, EYE, REACH, trains)
     assert sorted(kept.ids.tolist() + [line["unit"] for line in audit]) == [100, 101, 102]
     return kept.ids.tolist()
 

@@ -36,10 +36,11 @@ class ClusterParams(BaseModel):
     """Clusters of fewer peaks are no units."""
     valley: float = Field(0.75, gt=0, le=1)
     """Two clusters are one if the density between them stays above this share of the lower peak."""
-    mask_low: float = Field(1.0, ge=0)
+    mask_low: float = Field(0.0, ge=0)
     """A channel whose features have less energy than this many times the noise's is masked; fully open ..."""
-    mask_high: float = Field(3.0, gt=0)
-    """... from this many times on (the paper's masking; in between it is partly open)."""
+    mask_high: float = Field(0.0, ge=0)
+    """... from this many times on; in between it is partly open. The paper's masking is 1 and 3. By default there is
+    none: what tells two small neurons apart is often on the channels where both are weak."""
     outlier: float = Field(1e-4, gt=0, lt=1)
     """Peaks farther from their cluster than all but this share of a Gaussian's points belong to no unit."""
 
@@ -147,7 +148,7 @@ def _masked_cells(features: np.ndarray, cells: np.ndarray, params: ClusterParams
     centres = sums / weights[:, None, None]
     energy = (centres**2).sum(axis=2) / n_components
     low, high = params.mask_low, params.mask_high
-    mask = np.clip((energy - low) / (high - low), 0, 1)[:, :, None]
+    mask = np.clip((energy - low) / max(high - low, 1e-9), 0, 1)[:, :, None]
     virtual = (mask * centres).reshape(len(weights), -1)
     axes, origin = _axes(virtual, weights, params.max_dims)
     opened = mask[cells] * features

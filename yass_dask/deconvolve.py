@@ -13,7 +13,6 @@ from yass_dask import subsample
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.events import Events, between
-from yass_dask.features import Basis
 from yass_dask.kernels.bank import Bank, no_spikes
 from yass_dask.kernels.bank import Spikes as BlockSpikes
 from yass_dask.matching import low_rank, noise_levels, pair_overlaps, pairs
@@ -75,9 +74,7 @@ class StoredBank:
 BANK_NUMBERS = ("peak", "refractory", "amplitude_low", "amplitude_high")
 
 
-def make_bank(
-    templates: Templates, noise: Noise, basis: Basis, recording: Recording, params: DeconvolveParams
-) -> LazyParts:
+def make_bank(templates: Templates, noise: Noise, recording: Recording, params: DeconvolveParams) -> LazyParts:
     """Everything the pursuit kernels need to know about the templates; opens as StoredBank."""
     refractory = recording.samples(params.refractory_ms)
     return LazyParts.one(
@@ -85,7 +82,6 @@ def make_bank(
         _bank_fields,
         templates,
         noise,
-        basis,
         refractory,
         params,
         params=params,
@@ -95,17 +91,17 @@ def make_bank(
 
 
 def _bank_fields(
-    templates: Templates, noise: Noise, basis: Basis, refractory: int, params: DeconvolveParams
+    templates: Templates, noise: Noise, refractory: int, params: DeconvolveParams
 ) -> dict[str, np.ndarray]:
-    fields = bank_of(templates, noise, basis, refractory, params)._asdict()
+    fields = bank_of(templates, noise, refractory, params)._asdict()
     return {name: np.array([value]) if name in BANK_NUMBERS else value for name, value in fields.items()}
 
 
-def bank_of(templates: Templates, noise: Noise, basis: Basis, refractory: int, params: DeconvolveParams) -> Bank:
+def bank_of(templates: Templates, noise: Noise, refractory: int, params: DeconvolveParams) -> Bank:
     """The bank in memory; `refractory` in samples."""
     ranked = low_rank(templates, noise, params.rank, params.max_support)
     start, other = pairs(ranked, templates.n_channels)
-    levels = noise_levels(ranked, noise, basis)
+    levels = noise_levels(ranked, noise)
     return Bank(
         ranked.temporal,
         ranked.spatial,

@@ -14,6 +14,7 @@ import numpy as np
 from dask import delayed
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.fft import next_fast_len
+from scipy.ndimage import maximum_filter1d
 
 from yass_dask import subsample
 from yass_dask.backends import kernel
@@ -43,7 +44,9 @@ class FeatureParams(BaseModel):
 
 SLAB_ROWS = 65_536
 N_SAMPLED_BLOCKS = 24
-MAX_LAG_MS = 5.0
+MAD_TO_SD = 1.4826
+QUIET_MS, QUIET_SD = 1.0, 4.0
+"""Noise is what lies at least this time away from samples beyond so many standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,6 @@ class Basis:
     project: np.ndarray
     """(n_samples, n_components) float32"""
     before: int
-    autocovariance: np.ndarray
-    """(n_lags,) of the whitened noise, mean over channels; lag 0 is its variance"""
 
 
 # --- which peaks ---
@@ -82,27 +83,27 @@ def measure_basis(clean: StandardTraces, noise: Noise, peaks: Events, params: Fe
     largest neuron choose the basis. The components are then whitened by the temporal covariance of the noise.
     """
     cutter = _cutter(clean, noise, params, backend)
-    n_lags = clean.recording.samples(MAX_LAG_MS) + 1
+    around = clean.recording.samples(QUIET_MS)
     sampled = sampled_blocks(clean.recording, N_SAMPLED_BLOCKS, cutter.halo, "zero")
     parts = {
-        chunk.name: delayed(cutter.basis_sums, name="basis", pure=False)(block, chunk, peaks, n_lags)
+        chunk.name: delayed(cutter.basis_sums, name="basis", pure=False)(block, chunk, peaks, around)
         for chunk, block in sampled
     }
-    return LazyParts(parts, params, 1, lambda table: _basis(table, cutter.before, params.n_components))
+    return LazyParts(parts, params, 2, lambda table: _basis(table, cutter.before, params.n_components))
 
 
 def _basis(table: Mapping[str, Any], before: int, n_components: int) -> Basis:
-    waveform, products, count = (np.asarray(table[name][:]).sum(axis=0) for name in ("waveform", "lagged", "count"))
+    waveform, products, count = (np.asarray(table[name][:]).sum(axis=0) for name in ("waveform", "products", "count"))
     _, vectors = np.linalg.eigh(waveform)
     components = vectors[:, ::-1][:, : min(n_components, len(vectors))]
-    autocovariance = products / max(float(count), 1.0)
+    autocovariance = products / np.maximum(count, 1)
     if autocovariance[0] <= 0:
         autocovariance = np.eye(1, len(autocovariance))[0]
     lags = np.abs(np.subtract.outer(np.arange(len(waveform)), np.arange(len(waveform))))
     noise = components.T @ autocovariance[lags] @ components
     noise += 1e-3 * np.trace(noise) / len(noise) * np.eye(len(noise))
     whitened = np.linalg.solve(np.linalg.cholesky(noise), components.T).T
-    return Basis(whitened.astype(np.float32), before, autocovariance)
+    return Basis(whitened.astype(np.float32), before)
 
 
 # --- features ---
@@ -134,7 +135,7 @@ def measure_features(
     """Features of clear peaks, aligned to a fraction of a sample on the main channel."""
     cutter = _cutter(clean, noise, params, backend)
     parts = chunk_tasks("features", cutter.features, clean.recording, cutter.halo, chosen, basis)
-    return LazyParts(parts, params, 1, lambda table: Features(table, cutter.channels))
+    return LazyParts(parts, params, 2, lambda table: Features(table, cutter.channels))
 
 
 def _cutter(clean: StandardTraces, noise: Noise, params: FeatureParams, backend: str) -> _Cutter:
@@ -157,15 +158,13 @@ class _Cutter:
 
     @property
     def halo(self) -> int:
-        return self.n_samples + subsample.REACH + 1
+        return self.n_samples + subsample.REACH + 1 + self.noise.reach
 
     def features(self, overlapped: np.ndarray, chunk: Chunk, peaks: Events, basis: Basis) -> dict[str, np.ndarray]:
         """Features of the peaks of one chunk."""
         mine = peaks.within(chunk.start, chunk.stop)
         found, shifts = [np.zeros((0, self.channels.shape[1], basis.project.shape[1]), np.float32)], []
-        for x, rows, which in self._whitened(overlapped, chunk, mine):
-            main = mine["channel_index"][which]
-            shift = peak_shift(x, rows, main)
+        for x, rows, main, shift in self._whitened(overlapped, chunk, mine):
             shifts.append(shift)
             for some in batches(0, len(rows)):
                 waveforms = self._cut(x, rows[some], self.channels[main[some]], shift[some])
@@ -177,29 +176,31 @@ class _Cutter:
             "features": np.concatenate(found),
         }
 
-    def basis_sums(self, overlapped: np.ndarray, chunk: Chunk, peaks: Events, n_lags: int) -> dict[str, np.ndarray]:
+    def basis_sums(self, overlapped: np.ndarray, chunk: Chunk, peaks: Events, around: int) -> dict[str, np.ndarray]:
         """Sums over a sampled block: products of unit-norm waveforms; lagged products of noise, and their number."""
         mine = peaks.within(chunk.start, chunk.stop)
         mine = {name: mine[name][mine["is_clear"]] for name in ("sample_index", "channel_index")}
         waveform = np.zeros((self.n_samples, self.n_samples))
-        lagged, count = np.zeros(n_lags), 0.0
-        for x, rows, which in self._whitened(overlapped, chunk, mine):
-            main = mine["channel_index"][which]
-            cut = self._cut(x, rows, main[:, None], peak_shift(x, rows, main))[:, :, 0].astype(np.float64)
+        lagged = np.zeros((2, self.n_samples))
+        for x, rows, main, shift in self._whitened(overlapped, chunk, mine):
+            cut = self._cut(x, rows, main[:, None], shift)[:, :, 0].astype(np.float64)
             cut /= np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-9)
             waveform += cut.T @ cut
-            products, n = _lagged_products(x, n_lags)
-            lagged, count = lagged + products, count + n
-        return {"waveform": waveform[None], "lagged": lagged[None], "count": np.array([count])}
+            lagged += quiet_products(x, self.n_samples, around)
+        return {"waveform": waveform[None], "products": lagged[:1], "count": lagged[1:]}
 
     def _whitened(self, overlapped: np.ndarray, chunk: Chunk, events: dict) -> Any:
-        """Yield (whitened block, rows of its events, their slice) for each block."""
+        """Yield (whitened block, rows of its events, their channels and shifts) for each block.
+
+        A peak's top is looked for where it was detected, in the traces whitened in space.
+        """
         traces = self.clean.within(chunk.start - self.halo, chunk.stop + self.halo)
         for block in blocks(overlapped, chunk, self.halo):
             low, high = np.searchsorted(events["sample_index"], [block.start, block.stop])
-            x = self.noise.whiten(traces.to_sd(block.traces, block.start - self.halo), self.backend)
+            x = self.noise.in_space(traces.to_sd(block.traces, block.start - self.halo), self.backend)
             rows = (events["sample_index"][low:high] - block.start + self.halo).astype(np.int32)
-            yield x, rows, slice(low, high)
+            main = events["channel_index"][low:high]
+            yield self.noise.along_time(x, self.backend), rows, main, peak_shift(x, rows, main)
 
     def _cut(self, x: np.ndarray, rows: np.ndarray, channels: np.ndarray, shift: np.ndarray) -> np.ndarray:
         return kernel("snippets", self.backend)(
@@ -217,15 +218,21 @@ def peak_shift(x: np.ndarray, rows: np.ndarray, channels: np.ndarray) -> np.ndar
     return subsample.shift_index(offset)
 
 
-def _lagged_products(x: np.ndarray, n_lags: int) -> tuple[np.ndarray, float]:
-    """Mean over good channels of sums of x[t] x[t + lag], samples clipped at 4 sd, and the number of samples."""
-    alive = np.flatnonzero((x != 0).any(axis=0))
-    if len(alive) == 0:
-        return np.zeros(n_lags), 0.0
+def quiet_products(x: np.ndarray, n_lags: int, around: int) -> np.ndarray:
+    """(2, n_lags): sums of x[t] x[t + lag] over pairs of quiet samples of all channels, and the number of pairs.
+
+    Parameters
+    ----------
+    x : (n_samples, n_channels)
+    around : a sample is quiet if none within so many of it is beyond QUIET_SD robust standard deviations
+    """
     n = next_fast_len(len(x) + n_lags, real=True)
-    power = np.zeros(n // 2 + 1)
-    for channel in alive:  # one at a time: spectra of all would be the largest arrays of a sort
-        # Loud samples are clipped rather than blanked: blanking biases the lags.
-        spectrum = np.fft.rfft(np.clip(x[:, channel], -4, 4), n=n)
-        power += spectrum.real**2 + spectrum.imag**2
-    return np.fft.irfft(power, n=n)[:n_lags] / len(alive), float(len(x))
+    power = np.zeros((2, n // 2 + 1))
+    for channel in np.flatnonzero((x != 0).any(axis=0)):  # one at a time, for memory
+        size = np.abs(x[:, channel])
+        loud = size > QUIET_SD * MAD_TO_SD * np.median(size)
+        quiet = ~maximum_filter1d(loud, 2 * around + 1, mode="nearest")
+        for row, values in enumerate((x[:, channel] * quiet, quiet)):
+            spectrum = np.fft.rfft(values, n=n)
+            power[row] += spectrum.real**2 + spectrum.imag**2
+    return np.fft.irfft(power, n=n, axis=1)[:, :n_lags]

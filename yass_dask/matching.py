@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yass_dask.features import Basis
 from yass_dask.noise import Noise
 from yass_dask.templates import Templates
 
@@ -88,10 +87,10 @@ def pair_overlaps(ranked: LowRank, start: np.ndarray, other: np.ndarray, n_chann
     return result
 
 
-def noise_levels(ranked: LowRank, noise: Noise, basis: Basis) -> np.ndarray:
+def noise_levels(ranked: LowRank, noise: Noise) -> np.ndarray:
     """(n_units,) variance of the noise along each template's direction: w' T w / |w|^2, T the noise's Toeplitz."""
     n_samples = ranked.temporal.shape[2]
-    autocovariance = noise.autocovariance(basis.autocovariance, n_samples)
+    autocovariance = noise.autocovariance(n_samples)
     toeplitz = autocovariance[np.abs(np.subtract.outer(np.arange(n_samples), np.arange(n_samples)))]
     inner = np.einsum("urt,ts,uqs->urq", ranked.temporal, toeplitz, ranked.temporal, optimize=True)
     across = np.einsum("urc,uqc->urq", ranked.spatial, ranked.spatial)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from dask import delayed
+from scipy.fft import next_fast_len
 
 from yass_dask.backends import kernel
 from yass_dask.chunked import LazyParts
@@ -17,6 +18,7 @@ from yass_dask.preprocess import Clean, sampled_blocks
 
 SPIKE_SD = 4.0
 """Samples beyond this, and their surroundings, are no noise."""
+MAX_LAG_MS = 5.0
 MAX_WHITENING_CHANNELS = 24
 TAPS_MS = 1.0
 """The filter that whitens in time looks so far before and after."""
@@ -28,34 +30,45 @@ TOP_OF_BAND = 0.9
 
 @dataclass(frozen=True)
 class Noise:
-    """Spatial whitening of the clean traces, and for pursuit whitening in time."""
+    """Whitening of the clean traces, in space and, once its spectrum was measured, along time."""
 
     filters: np.ndarray
     """(n_channels, n_neighbors) float32"""
     channels: np.ndarray
     """(n_channels, n_neighbors) int32, padded with n_channels"""
+    lags: np.ndarray = field(default_factory=lambda: np.ones(1))
+    """(n_lags,) autocovariance of the noise whitened in space, mean over channels; lag 0 is its variance"""
     taps: np.ndarray | None = None
     """(n_taps,) float32, a symmetric filter along time; None: whitened in space only"""
 
+    @property
+    def reach(self) -> int:
+        """Samples before and after each that the filter along time looks at."""
+        return 0 if self.taps is None else len(self.taps) // 2
+
     def whiten(self, traces: np.ndarray, backend: str) -> np.ndarray:
         """Whiten a block given in noise standard deviations."""
-        white = kernel("whiten", backend)(traces, filters=self.filters, channels=self.channels)
-        return self.along_time(white, backend)
+        return self.along_time(self.in_space(traces, backend), backend)
+
+    def in_space(self, traces: np.ndarray, backend: str) -> np.ndarray:
+        """The same, whitened in space only."""
+        white: np.ndarray = kernel("whiten", backend)(traces, filters=self.filters, channels=self.channels)
+        return white
 
     def along_time(self, white: np.ndarray, backend: str) -> np.ndarray:
         """What is whitened in space, whitened in time if this noise is."""
         return white if self.taps is None else kernel("filter_time", backend)(white, taps=self.taps)
 
-    def autocovariance(self, of_spatial: np.ndarray, n_lags: int) -> np.ndarray:
-        """(n_lags,) of the whitened noise; `of_spatial` is that of the noise whitened in space only."""
-        both = np.concatenate([of_spatial[:0:-1], of_spatial])
+    def autocovariance(self, n_lags: int) -> np.ndarray:
+        """(n_lags,) of the whitened noise."""
+        both = np.concatenate([self.lags[:0:-1], self.lags])
         if self.taps is not None:
             both = np.convolve(both, np.convolve(self.taps, self.taps[::-1]), mode="same")
         half = both[len(both) // 2 :][:n_lags]
         return np.pad(half, (0, n_lags - len(half)))
 
-    def in_time(self, autocovariance: np.ndarray, sampling_rate: float, upper_hz: float | None) -> Noise:
-        """The same with a filter along time that whitens noise of this autocovariance, for matched filters.
+    def in_time(self, lags: np.ndarray, sampling_rate: float, upper_hz: float | None) -> Noise:
+        """The same with a filter along time that whitens noise of this autocovariance.
 
         The filter's gain is 1 / sqrt(power density). Outside of the band-pass, where there is no noise because
         nothing was let through, raising it would only bring up rounding noise: there the gain stays what it is at
@@ -63,12 +76,12 @@ class Noise:
 
         Parameters
         ----------
-        autocovariance : (n_lags,) of the spatially whitened noise
+        lags : (n_lags,) autocovariance of the noise whitened in space
         upper_hz : upper corner of the band-pass
         """
-        n_lags = len(autocovariance)
+        n_lags = len(lags)
         window = np.cos(0.5 * np.pi * np.arange(n_lags) / n_lags) ** 2
-        one_sided = autocovariance * window
+        one_sided = lags * window
         power = np.fft.rfft(np.concatenate([one_sided, one_sided[:0:-1]])).real
         frequency = np.fft.rfftfreq(2 * n_lags - 1, 1 / sampling_rate)
         power[: int(power.argmax())] = power.max()
@@ -78,7 +91,7 @@ class Noise:
         reach = min(round(TAPS_MS * sampling_rate / 1e3), n_lags - 1)
         response = np.fft.fftshift(np.fft.irfft(gain, 2 * n_lags - 1))
         taps = response[n_lags - 1 - reach : n_lags + reach] * np.hanning(2 * reach + 3)[1:-1]
-        return replace(self, taps=taps.astype(np.float32))
+        return replace(self, lags=lags, taps=taps.astype(np.float32))
 
     def matrix(self) -> np.ndarray:
         """(n_channels, n_channels) float32: whitened = traces @ matrix."""
@@ -100,6 +113,40 @@ def measure_noise(clean: Clean, params: PreprocessParams, backend: str) -> LazyP
         recording.neighbors(params.whitening_radius_um), recording.probe.positions, MAX_WHITENING_CHANNELS
     )
     return LazyParts(parts, params, 1, lambda table: _whitening(table, near, clean.scale.bad, params.whitening_floor))
+
+
+def measure_spectrum(clean: Clean, noise: Noise, params: PreprocessParams, backend: str) -> LazyParts:
+    """The noise's autocovariance, and with it whitening along time; opens as Noise.
+
+    Loud samples are clipped rather than left out: small spikes belong to the background of what is matched.
+    """
+    recording = clean.recording
+    n_lags = recording.samples(MAX_LAG_MS) + 1
+    parts = {
+        chunk.name: delayed(_lagged_sums, name="spectrum", pure=False)(block, clean, noise, n_lags, backend)
+        for chunk, block in sampled_blocks(recording, params.n_sampled_blocks, 0, "zero")
+    }
+    rate, upper_hz = recording.sampling_rate, params.filter_high_hz
+    return LazyParts(parts, params, 1, lambda table: noise.in_time(_lags(table), rate, upper_hz))
+
+
+def _lagged_sums(block: np.ndarray, clean: Clean, noise: Noise, n_lags: int, backend: str) -> dict[str, np.ndarray]:
+    """Mean over good channels of sums of x[t] x[t + lag], and the number of samples."""
+    x = noise.in_space(clean.to_sd(block), backend)
+    alive = np.flatnonzero((x != 0).any(axis=0))
+    n = next_fast_len(len(x) + n_lags, real=True)
+    power = np.zeros(n // 2 + 1)
+    for channel in alive:  # one at a time: spectra of all would be the largest arrays of a sort
+        spectrum = np.fft.rfft(np.clip(x[:, channel], -SPIKE_SD, SPIKE_SD), n=n)
+        power += spectrum.real**2 + spectrum.imag**2
+    products = np.fft.irfft(power, n=n)[:n_lags] / max(len(alive), 1)
+    return {"products": products[None], "count": np.array([float(len(x) if len(alive) else 0)])}
+
+
+def _lags(table: Mapping[str, Any]) -> np.ndarray:
+    products, count = (np.asarray(table[name][:]).sum(axis=0) for name in ("products", "count"))
+    lags: np.ndarray = products / max(float(count), 1.0)
+    return lags if lags[0] > 0 else np.eye(1, len(lags))[0]
 
 
 def _noise_sums(block: np.ndarray, around: int, clean: Clean) -> dict[str, np.ndarray]:

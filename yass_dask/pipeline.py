@@ -16,7 +16,7 @@ from yass_dask.detect import DetectParams, detect
 from yass_dask.events import Events
 from yass_dask.features import Basis, FeatureParams, choose_peaks, measure_basis, measure_features
 from yass_dask.merge import MergeParams, UnitFacts, gather_pieces, revise
-from yass_dask.noise import Noise, measure_noise
+from yass_dask.noise import Noise, measure_noise, measure_spectrum
 from yass_dask.preprocess import Clean, StandardTraces, measure_scale, preprocess
 from yass_dask.refine import Units, first_units, next_units
 from yass_dask.results import finish
@@ -103,17 +103,17 @@ def sort(
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
         noise = keep("noise", measure_noise(clean, params.preprocess, backend))
+        matched = keep("spectrum", measure_spectrum(clean, noise, params.preprocess, backend))
         peaks = keep("detect", detect(clean, noise, params.detect, backend))
-        basis = keep("basis", measure_basis(clean, noise, peaks, params.features, backend))
-        matched = noise.in_time(basis.autocovariance, recording.sampling_rate, params.preprocess.filter_high_hz)
-        means = cluster_peaks(keep, "", clean, noise, basis, peaks, params, backend)
-        units = keep("templates", first_units(means, clean, matched, basis, params.templates))
+        basis = keep("basis", measure_basis(clean, matched, peaks, params.features, backend))
+        means = cluster_peaks(keep, "", clean, matched, basis, peaks, params, backend)
+        units = keep("templates", first_units(means, clean, matched, params.templates))
         audit = list(units.audit)
         for k in range(params.n_refinements):
-            spikes = pursue(keep, f"_{k}", clean, matched, basis, units, params, backend)
+            spikes = pursue(keep, f"_{k}", clean, matched, units, params, backend)
             units = refine(keep, f"_{k}", clean, noise, matched, basis, units, spikes, params, backend)
             audit += units.audit
-        spikes = pursue(keep, "", clean, matched, basis, units, params, backend)
+        spikes = pursue(keep, "", clean, matched, units, params, backend)
         return finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve.refractory_ms)
 
 
@@ -130,12 +130,11 @@ def cluster_peaks(
 
 
 def pursue(
-    keep: Callable, round_: str, clean: Clean, noise: Noise, basis: Basis, units: Units,
-    params: SortParams, backend: str,
+    keep: Callable, round_: str, clean: Clean, noise: Noise, units: Units, params: SortParams, backend: str,
 ) -> Events:  # fmt: skip
     """Every spike of the units, by matching pursuit: the even blocks, then the odd ones beside them."""
     templates, length = units.templates, units.templates.n_samples
-    bank = keep("bank" + round_, make_bank(templates, noise, basis, clean.recording, params.deconvolve))
+    bank = keep("bank" + round_, make_bank(templates, noise, clean.recording, params.deconvolve))
     even = keep("even" + round_, deconvolve_even(clean, noise, bank, length, params.deconvolve, backend))
     return keep("deconvolve" + round_, deconvolve(clean, noise, bank, length, even, params.deconvolve, backend))
 
@@ -148,15 +147,15 @@ def refine(
     recording, templates = clean.recording, units.templates
     residual = Residual(clean, templates, spikes, backend)
     chosen = keep("spikes" + round_, choose_spikes(spikes, params.merge.max_spikes))
-    frames = find_frames(templates, noise, basis, recording, params.features, params.merge.max_distance)
+    frames = find_frames(templates, matched, basis, recording, params.features, params.merge.max_distance)
     frames = keep("frames" + round_, frames)
-    cleaned = keep("cleaned" + round_, measure_unit_features(residual, noise, basis, chosen, frames, backend))
+    cleaned = keep("cleaned" + round_, measure_unit_features(residual, matched, basis, chosen, frames, backend))
     refractory = recording.samples(params.merge.refractory_ms)
     facts = UnitFacts(templates.ids, units.levels, units.next_id, refractory, recording.n_samples)
     revision = keep("merge" + round_, revise(cleaned, spikes, frames, facts, params.merge, params.cluster, backend))
     pieces = keep("pieces" + round_, gather_pieces(revision, templates, params.templates.max_spikes))
     left = keep("left" + round_, average(residual, pieces, params.templates, backend))
     peaks = keep("detect" + round_, detect(residual, noise, params.detect, backend))
-    found = cluster_peaks(keep, round_, residual, noise, basis, peaks, params, backend)
-    renewed = next_units(units, revision, spikes, left, found, clean, matched, basis, params.templates)
+    found = cluster_peaks(keep, round_, residual, matched, basis, peaks, params, backend)
+    renewed = next_units(units, revision, spikes, left, found, clean, matched, params.templates)
     return keep("templates" + round_, renewed)

@@ -14,7 +14,6 @@ import numpy as np
 
 from yass_dask.chunked import LazyParts
 from yass_dask.events import Events
-from yass_dask.features import Basis
 from yass_dask.matching import LowRank, distances, low_rank, noise_levels, pair_overlaps, pairs
 from yass_dask.merge import Revision
 from yass_dask.noise import Noise
@@ -42,16 +41,16 @@ class Units:
     """Lines {unit, action, into, reason}, in the order of the decisions; action is found, split, merge or drop"""
 
 
-def first_units(averages: Averages, clean: Clean, noise: Noise, basis: Basis, params: TemplatesParams) -> LazyParts:
+def first_units(averages: Averages, clean: Clean, noise: Noise, params: TemplatesParams) -> LazyParts:
     """Units of the first clusters, duplicates joined; opens as Units."""
     return LazyParts.one(
-        "templates", _first_units, averages, clean, noise, basis, params, params=params, version=1, open=_open
+        "templates", _first_units, averages, clean, noise, params, params=params, version=1, open=_open
     )
 
 
 def next_units(
     units: Units, revision: Revision, spikes: Events, left: Averages, found: Averages,
-    clean: Clean, noise: Noise, basis: Basis, params: TemplatesParams,
+    clean: Clean, noise: Noise, params: TemplatesParams,
 ) -> LazyParts:  # fmt: skip
     """Units of the next round; opens as Units.
 
@@ -62,28 +61,26 @@ def next_units(
     found : averages of clusters in the residual, units that were missed so far
     """
     return LazyParts.one(
-        "templates", _next_units, units, revision, spikes, left, found, clean, noise, basis, params,
+        "templates", _next_units, units, revision, spikes, left, found, clean, noise, params,
         params=params, version=1, open=_open,
     )  # fmt: skip
 
 
-def _first_units(
-    averages: Averages, clean: Clean, noise: Noise, basis: Basis, params: TemplatesParams
-) -> dict[str, np.ndarray]:
+def _first_units(averages: Averages, clean: Clean, noise: Noise, params: TemplatesParams) -> dict[str, np.ndarray]:
     templates, audit = _new(averages, 0, clean, params)
-    return _fields(templates, len(templates), audit, None, clean, noise, basis, params)
+    return _fields(templates, len(templates), audit, None, clean, noise, params)
 
 
 def _next_units(
     units: Units, revision: Revision, spikes: Events, left: Averages, found: Averages,
-    clean: Clean, noise: Noise, basis: Basis, params: TemplatesParams,
+    clean: Clean, noise: Noise, params: TemplatesParams,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     trains = trains_by_id(spikes.load(), units.templates.ids)
     partners = find_partners(units.templates, trains, clean.recording.samples(PARTNER_MS))
     old = refined(left, revision, units.templates, partners, clean, params)
     next_id = max([units.next_id, *(revision.piece_id + 1).tolist()])
     new, audit = _new(found, next_id, clean, params)
-    return _fields(old.joined(new), next_id + len(new), [*revision.audit, *audit], trains, clean, noise, basis, params)
+    return _fields(old.joined(new), next_id + len(new), [*revision.audit, *audit], trains, clean, noise, params)
 
 
 def trains_by_id(spikes: Mapping[str, np.ndarray], ids: np.ndarray) -> dict[int, np.ndarray]:
@@ -109,12 +106,12 @@ def _new(
 
 def _fields(
     templates: Templates, next_id: int, audit: list[dict[str, Any]], trains: dict[int, np.ndarray] | None,
-    clean: Clean, noise: Noise, basis: Basis, params: TemplatesParams,
+    clean: Clean, noise: Noise, params: TemplatesParams,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """What the store keeps of Units."""
     lag = clean.recording.samples(DUPLICATE_LAG_MS)
-    kept, lines = without_duplicates(templates, noise, basis, params, lag)
-    kept, sums = without_sums(kept, noise, basis, lag, trains)
+    kept, lines = without_duplicates(templates, noise, params, lag)
+    kept, sums = without_sums(kept, noise, lag, trains)
     return {
         "waveforms": kept.waveforms,
         "channels": kept.channels,
@@ -122,7 +119,7 @@ def _fields(
         "ids": kept.ids,
         "peak": np.array([kept.peak]),
         "n_channels": np.array([kept.n_channels]),
-        "levels": levels(kept, noise, basis),
+        "levels": levels(kept, noise),
         "next_id": np.array([next_id]),
         "audit": np.frombuffer(json.dumps([*audit, *lines, *sums]).encode(), np.uint8),
     }
@@ -140,8 +137,12 @@ def _open(table: Mapping[str, Any]) -> Units:
 
 
 def refined(
-    left: Averages, revision: Revision, templates: Templates, partners: Mapping[int, tuple[int, int]],
-    clean: Clean, params: TemplatesParams,
+    left: Averages,
+    revision: Revision,
+    templates: Templates,
+    partners: Mapping[int, tuple[int, int]],
+    clean: Clean,
+    params: TemplatesParams,
 ) -> Templates:
     """Templates of the groups: each piece's old template plus the mean its spikes left over, joined by count.
 
@@ -202,22 +203,22 @@ def _best_lag(reference: np.ndarray, other: np.ndarray, reach: int) -> int:
 # --- duplicates and nothing ---
 
 
-def levels(templates: Templates, noise: Noise, basis: Basis) -> np.ndarray:
+def levels(templates: Templates, noise: Noise) -> np.ndarray:
     """(n_units,) distance of each template from nothing, in standard deviations of the noise along it."""
     ranked = low_rank(templates, noise, 5, templates.n_channels)
     signal = np.maximum(ranked.norms - ranked.doubt, 0)
-    return np.sqrt(signal / np.maximum(noise_levels(ranked, noise, basis), 1e-9))
+    return np.sqrt(signal / np.maximum(noise_levels(ranked, noise), 1e-9))
 
 
 def without_duplicates(
-    templates: Templates, noise: Noise, basis: Basis, params: TemplatesParams, max_lag: int
+    templates: Templates, noise: Noise, params: TemplatesParams, max_lag: int
 ) -> tuple[Templates, list[dict[str, Any]]]:
     """Join templates that differ by less than noise would show; drop those too small to be told from nothing.
 
     Joins go from the nearest pair on; the template of more spikes stands for both. Returns the audit as well.
     """
     ranked = low_rank(templates, noise, 5, templates.n_channels)
-    sd = np.sqrt(noise_levels(ranked, noise, basis))
+    sd = np.sqrt(noise_levels(ranked, noise))
     root = np.arange(len(templates))
     itself = root.copy()
     audit: list[dict[str, Any]] = []

@@ -10,7 +10,6 @@ import numpy as np
 
 from yass_dask.backends import kernel
 from yass_dask.deconvolve import DeconvolveParams, bank_of
-from yass_dask.features import Basis
 from yass_dask.kernels.bank import Bank, Spikes, no_spikes
 from yass_dask.noise import Noise
 from yass_dask.templates import Templates
@@ -31,7 +30,7 @@ N_SWEEPS = 2
 
 
 def without_sums(
-    templates: Templates, noise: Noise, basis: Basis, reach: int, trains: Mapping[int, np.ndarray] | None
+    templates: Templates, noise: Noise, reach: int, trains: Mapping[int, np.ndarray] | None
 ) -> tuple[Templates, list[dict[str, Any]]]:
     """Drop templates that two or more others, of more spikes each, explain together; with the audit.
 
@@ -46,7 +45,7 @@ def without_sums(
     """
     if len(templates) < 3:
         return templates, []
-    bank = bank_of(templates, noise, basis, reach, DeconvolveParams())
+    bank = bank_of(templates, noise, reach, DeconvolveParams())
     kept = np.ones(len(templates), bool)
     pursued = np.array([trains is None or int(unit) in trains for unit in templates.ids])
     audit: list[dict[str, Any]] = []
@@ -76,9 +75,7 @@ def _apart(trains: list[np.ndarray], reach: int) -> bool:
     return all(coincident(fewer, more, reach) <= MAX_TOGETHER for fewer, more in pairs)
 
 
-def find_partners(
-    templates: Templates, trains: Mapping[int, np.ndarray], reach: int
-) -> dict[int, tuple[int, int]]:
+def find_partners(templates: Templates, trains: Mapping[int, np.ndarray], reach: int) -> dict[int, tuple[int, int]]:
     """Units that hardly fire without another one: row -> (row of the other, its lag in samples).
 
     Where two units share a neuron's spikes, pursuit takes the larger template and what it lacks, each time both.

@@ -73,7 +73,7 @@ def find_frames(
     lag = recording.samples(MAX_LAG_MS)
     return LazyParts.one(
         "frames", _frame_fields, templates, noise, basis, near.astype(np.int32), max_distance, lag,
-        params={"features": params.model_dump(), "max_distance": max_distance}, version=1, open=StoredFrames,
+        params={"features": params.model_dump(), "max_distance": max_distance}, version=2, open=StoredFrames,
     )  # fmt: skip
 
 
@@ -119,7 +119,8 @@ def _seen(templates: Templates, noise: Noise, basis: Basis, unit: int, channels:
     local = templates.channels[unit] < n_channels
     matrix = np.pad(noise.matrix(), ((0, 0), (0, 1)))
     white = templates.waveforms[unit][:, local] @ matrix[templates.channels[unit][local]][:, channels]
-    times = templates.peak + lag - basis.before + np.arange(len(basis.project))
+    white = noise.along_time(np.pad(white, ((noise.reach, noise.reach), (0, 0))), "numpy")
+    times = noise.reach + templates.peak + lag - basis.before + np.arange(len(basis.project))
     inside = (times >= 0) & (times < len(white))
     window = np.zeros((len(times), white.shape[1]), np.float32)
     window[inside] = white[times[inside]]
@@ -146,9 +147,10 @@ def measure_unit_features(
     Opens as Events with fields sample_index, unit_index, other_index (whose frame), shift, amplitude, features.
     """
     recording = residual.recording
-    cutter = _FrameCutter(residual, noise, basis, len(basis.project) + recording.samples(2 * MAX_LAG_MS), backend)
+    halo = len(basis.project) + recording.samples(2 * MAX_LAG_MS) + noise.reach
+    cutter = _FrameCutter(residual, noise, basis, halo, backend)
     parts = chunk_tasks("unitfeatures", cutter.chunk, recording, cutter.halo, chosen, frames)
-    return LazyParts(parts, None, 1, Events)
+    return LazyParts(parts, None, 2, Events)
 
 
 @dataclass(frozen=True)

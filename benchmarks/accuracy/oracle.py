@@ -16,10 +16,8 @@ import numpy as np
 from yass_dask import SortParams, from_config
 from yass_dask.backends import resolve
 from yass_dask.conditioning import Conditioner
-from yass_dask.detect import detect
 from yass_dask.evaluate import Agreement, Spikes, compare
-from yass_dask.features import measure_basis
-from yass_dask.noise import measure_noise
+from yass_dask.noise import measure_noise, measure_spectrum
 from yass_dask.pipeline import pursue
 from yass_dask.preprocess import Clean, measure_scale, preprocess
 from yass_dask.refine import Units
@@ -58,14 +56,12 @@ def run(
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
         noise = keep("noise", measure_noise(clean, params.preprocess, backend))
-        peaks = keep("detect", detect(clean, noise, params.detect, backend))
-        basis = keep("basis", measure_basis(clean, noise, peaks, params.features, backend))
+        matched = keep("spectrum", measure_spectrum(clean, noise, params.preprocess, backend))
         conditioner = Conditioner.of(recording, params.preprocess, backend, bad=np.flatnonzero(scale.bad))
         with np.load(folder / "ground_truth.npz") as truth:
             templates = true_templates(truth, clean, conditioner, params.templates)
         units = Units(templates, np.ones(len(templates)), len(templates), [])
-        matched = noise.in_time(basis.autocovariance, recording.sampling_rate, params.preprocess.filter_high_hz)
-        spikes = pursue(keep, "", clean, matched, basis, units, params, backend)
+        spikes = pursue(keep, "", clean, matched, units, params, backend)
         found = likely(spikes.load(), clean.recording.n_samples)
     late = np.rint(shift_samples(found["shift"])).astype(np.int64)
     return found["sample_index"] + late, found["unit_index"].astype(np.int64)

@@ -163,22 +163,40 @@ def main_fraction(white: np.ndarray, sample: int, channel: int) -> float:
     return sixteenths(*(at(white, sample, channel, d) for d in (-1, 0, 1))) / 16
 
 
+# --- the noise's autocovariance -----------------------------------------------------------------------------
+
+
+def clipped_autocovariance(white: np.ndarray) -> np.ndarray:
+    """(51,) lags up to 5 ms, traces clipped at 4 sd, mean over channels, block by block."""
+    total = np.zeros(51)
+    padded = np.pad(white, ((0, -len(white) % BLOCK), (0, 0)))
+    for start in range(0, len(padded), BLOCK):
+        block = np.clip(padded[start : start + BLOCK], -4, 4)
+        for lag in range(51):
+            total[lag] += (block[: len(block) - lag] * block[lag:]).sum() / N_CHANNELS
+    return total / len(padded)
+
+
 # --- basis and features -------------------------------------------------------------------------------------
 
 BEFORE, WINDOW = 5, 16
 """0.5 ms before a peak to 1 ms after."""
 
 
-def autocovariance(white: np.ndarray) -> np.ndarray:
-    """(51,) lags up to 5 ms, traces clipped at 4 sd, mean over channels; blocks with a halo of 22."""
-    total, n = np.zeros(51), 0
+def quiet_autocovariance(white: np.ndarray) -> np.ndarray:
+    """(16,) of the samples that have none beyond 4 robust sd within 1 ms; blocks with a halo of 22."""
+    total, number = np.zeros(WINDOW), np.zeros(WINDOW)
     padded = np.pad(white, ((22, 2 * BLOCK - len(white) + 22), (0, 0)))
     for start in range(0, len(white), BLOCK):
-        block = np.clip(padded[start : start + BLOCK + 44], -4, 4)
-        for lag in range(51):
-            total[lag] += (block[: len(block) - lag] * block[lag:]).sum() / N_CHANNELS
-        n += len(block)
-    return total / n
+        block = padded[start : start + BLOCK + 44]
+        for x in block.T:
+            loud = np.flatnonzero(np.abs(x) > 4 * 1.4826 * np.median(np.abs(x)))
+            quiet = np.array([not len(loud) or np.abs(loud - t).min() > 10 for t in range(len(x))])
+            for lag in range(WINDOW):
+                both = quiet[: len(x) - lag] & quiet[lag:]
+                total[lag] += (x[: len(x) - lag] * x[lag:])[both].sum()
+                number[lag] += both.sum()
+    return total / number
 
 
 def basis(white: np.ndarray, clear: np.ndarray) -> np.ndarray:
@@ -187,7 +205,7 @@ def basis(white: np.ndarray, clear: np.ndarray) -> np.ndarray:
     cut /= np.linalg.norm(cut, axis=1, keepdims=True)
     _, vectors = np.linalg.eigh(cut.T @ cut)
     components = vectors[:, ::-1][:, :5]
-    toeplitz = autocovariance(white)[np.abs(np.subtract.outer(np.arange(WINDOW), np.arange(WINDOW)))]
+    toeplitz = quiet_autocovariance(white)[np.abs(np.subtract.outer(np.arange(WINDOW), np.arange(WINDOW)))]
     noise = components.T @ toeplitz @ components
     noise += 1e-3 * np.trace(noise) / 5 * np.eye(5)
     return components @ np.linalg.inv(np.linalg.cholesky(noise)).T
@@ -243,7 +261,7 @@ def compute(recording: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         "counts": clean,
         "whitening": matrix,
         "peaks": found,
-        "autocovariance": autocovariance(white),
+        "autocovariance": clipped_autocovariance(white),
         "basis": project,
         "features": features(white, clear, project).astype(np.float32),
         "averages": means.astype(np.float32),
