@@ -32,6 +32,8 @@ class DeconvolveParams(BaseModel):
     log_odds: float = Field(6.0, gt=0)
     """A spike is accepted if it is exp(log_odds) times likelier than noise, in Gaussian noise; at the end a unit keeps
     those that are likelier than noise given how seldom it fires."""
+    refining_log_odds: float = Field(8.0, gt=0)
+    """The same in the rounds in which units are still refined: their templates are averages of sure spikes."""
     min_share: float = Field(0.2, ge=0, lt=1)
     """... and if it takes away at least this share of its template's squared norm."""
     amplitude_sd: float = Field(0.15, gt=0)

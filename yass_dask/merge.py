@@ -31,16 +31,21 @@ class MergeParams(BaseModel):
 
     min_spikes: int = Field(12, ge=2)
     """Units of fewer spikes are dropped."""
-    min_distance_sd: float = Field(4.6, ge=0)
+    min_distance_sd: float = Field(4.4, ge=0)
     """Units whose template is nearer to nothing than this, in noise standard deviations along it, are dropped."""
+    min_pursued_sd: float = Field(3.5, ge=0)
+    """... at the end; before, those nearer than this: what is left out too soon would be taken for its neighbours."""
     valley: float = Field(0.75, gt=0, le=1)
     """Two units are one if the density between them stays above this share of the lower peak."""
     max_distance: float = Field(15.0, gt=0)
     """Units whose whitened templates are farther apart are never compared."""
-    max_spikes: int = Field(400, ge=50)
+    max_spikes: int = Field(1000, ge=50)
     """Spikes looked at per unit, spread evenly over the recording."""
-    max_marginal: float = Field(0.35, gt=0, le=1)
-    """A unit of which more than this share of spikes is hardly likelier than noise is noise, dropped at the end."""
+    min_accuracy: float = Field(0.5, ge=0, le=1)
+    """A unit whose expected accuracy (noise among its spikes and missed ones counted) is less is dropped at the end."""
+    min_likeness: float = Field(0.7, ge=0, le=1)
+    """Noise picked for its likeness lies lower than its own mean would: a unit whose spikes are less likely than this
+    share of what its template should make them is dropped at the end."""
     max_coincident: float = Field(0.5, gt=0, le=1)
     """A unit of which more than this share fires together with a larger one nearby is a double, dropped at the end."""
     refractory_ms: float = Field(1.5, gt=0)
@@ -175,8 +180,8 @@ def _large_enough(pieces: Pieces, facts: UnitFacts, params: MergeParams, audit: 
         level = facts.levels[unit]
         if count < params.min_spikes:
             reason = f"{count} spikes, fewer than {params.min_spikes}"
-        elif level < params.min_distance_sd:
-            reason = f"its template is {level:.1f} noise sd from nothing, less than {params.min_distance_sd:g}"
+        elif level < params.min_pursued_sd:
+            reason = f"its template is {level:.1f} noise sd from nothing, less than {params.min_pursued_sd:g}"
         else:
             continue
         alive[p] = False

@@ -109,12 +109,14 @@ def sort(
         means = cluster_peaks(keep, "", clean, matched, basis, peaks, params, backend)
         units = keep("templates", first_units(means, clean, matched, params.templates))
         audit = list(units.audit)
+        sure = params.deconvolve.model_copy(update={"log_odds": params.deconvolve.refining_log_odds})
+        refining = params.model_copy(update={"deconvolve": sure})
         for k in range(params.n_refinements):
-            spikes = pursue(keep, f"_{k}", clean, matched, units, params, backend)
+            spikes = pursue(keep, f"_{k}", clean, matched, units, refining, backend)
             units = refine(keep, f"_{k}", clean, noise, matched, basis, units, spikes, params, backend)
             audit += units.audit
         spikes = pursue(keep, "", clean, matched, units, params, backend)
-        return finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve.refractory_ms)
+        return finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve)
 
 
 def cluster_peaks(

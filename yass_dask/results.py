@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import poisson
 
+from yass_dask.deconvolve import DeconvolveParams
 from yass_dask.events import Events
+from yass_dask.likely import Fits, fit_units
 from yass_dask.merge import MergeParams
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.refine import Units
@@ -20,12 +22,6 @@ from yass_dask.verdicts import coincident
 VIOLATION_MS = 2.0
 """Spikes of a unit closer than this are violations of its refractory period."""
 COINCIDENT_MS = 0.4
-INDEPENDENT_SAMPLES = 4
-MAX_COUNTS = 10
-MARGINAL_LOG_ODDS = 2.0
-FEW_MARGINAL, LEAST_CENTRE = 0.1, 0.78
-"""Noise picked for its likeness lies lower than its own mean would: a unit with more than a tenth of marginal spikes
-whose median log-odds are below this share of what its template's level gives is noise."""
 LEFTOVER_MS, LEFTOVER_SHARE, LEFTOVER_SIZE = 1.0, 0.75, 2.0
 """A unit is what larger ones leave over if this share of its spikes, beyond chance, comes within this time of a spike
 of a neighbour at least this much larger."""
@@ -37,18 +33,21 @@ LOCATION_RADIUS_UM = 100.0
 
 def finish(
     folder: Path, clean: Clean, units: Units, spikes: Events, audit: list[dict[str, Any]], params: MergeParams,
-    censored_ms: float,
+    pursuit: DeconvolveParams,
 ) -> Sorting:  # fmt: skip
     """Sorting of the last round's spikes, written into the folder.
 
     Parameters
     ----------
     audit : lines of all rounds
-    censored_ms : the pursuit's refractory time, within which no unit can show a violation
+    pursuit : how the spikes were found; within its refractory time no unit can show a violation
     """
-    fields, audit = likely(spikes.load(), clean.recording.n_samples), list(audit)
+    fields, audit = spikes.load(), list(audit)
     templates, rate = units.templates, clean.recording.sampling_rate
-    dropped = last_drops(fields, units, clean, params)
+    fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_samples)
+    likely = fields["log_odds"] >= fits.least[fields["unit_index"]]
+    fields = {name: values[likely] for name, values in fields.items()}
+    dropped = last_drops(fields, units, fits, clean, params)
     audit += [{"unit": int(templates.ids[u]), "action": action, "into": into, "reason": reason}
               for u, (action, into, reason) in dropped.items()]  # fmt: skip
     kept = np.array([u for u in range(len(templates)) if u not in dropped], np.int64)
@@ -59,7 +58,8 @@ def finish(
     unit_height = np.abs(waveforms).max(axis=(1, 2), initial=0)
     row = np.searchsorted(kept, fields["unit_index"])
     rows = [
-        _facts(u, fields, units, clean, height[u], censored_ms) | {"height_uv": float(unit_height[i])}
+        _facts(u, fields, units, clean, height[u], pursuit.refractory_ms)
+        | {"height_uv": float(unit_height[i]), "expected_accuracy": float(fits.accuracy[u])}
         for i, u in enumerate(kept)
     ]
     sorting = Sorting(
@@ -80,67 +80,31 @@ def finish(
     return replace(sorting, path=sorting.write(folder))
 
 
-def likely(fields: Mapping[str, np.ndarray], n_samples: int) -> dict[str, np.ndarray]:
-    """Spikes that are likelier than noise given the rate of their unit.
-
-    The prior odds of a spike of a unit with n spikes are n to the number of independent samples, one in
-    `INDEPENDENT_SAMPLES` for band-passed noise. Counting and keeping are repeated until they agree.
-    """
-    kept = np.ones(len(fields["sample_index"]), bool)
-    for _ in range(MAX_COUNTS):
-        counts = np.bincount(fields["unit_index"][kept], minlength=int(fields["unit_index"].max(initial=-1)) + 1)
-        least = least_log_odds(counts, n_samples)
-        again = fields["log_odds"] >= least[fields["unit_index"]]
-        if (again == kept).all():
-            break
-        kept = again
-    return {name: values[kept] for name, values in fields.items()}
-
-
-def least_log_odds(counts: np.ndarray, n_samples: int) -> np.ndarray:
-    """Log-odds that a spike of a unit with so many spikes needs against the prior odds of noise."""
-    return np.log(n_samples / INDEPENDENT_SAMPLES / np.maximum(counts, 1))
-
-
-def marginal_shares(fields: Mapping[str, np.ndarray], n_units: int, n_samples: int) -> np.ndarray:
-    """(n_units,) share of each unit's spikes that are hardly likelier than noise.
-
-    What pursuit finds of a template in pure noise lies in an exponential tail just above the threshold (86 % within
-    MARGINAL_LOG_ODDS = 2 of it); a neuron's spikes lie around half the squared distance of its template from nothing.
-    """
-    units = fields["unit_index"]
-    counts = np.bincount(units, minlength=n_units)
-    marginal = fields["log_odds"] < least_log_odds(counts, n_samples)[units] + MARGINAL_LOG_ODDS
-    return np.bincount(units, weights=marginal, minlength=n_units) / np.maximum(counts, 1)
-
-
 def last_drops(
-    fields: Mapping[str, np.ndarray], units: Units, clean: Clean, params: MergeParams
+    fields: Mapping[str, np.ndarray], units: Units, fits: Fits, clean: Clean, params: MergeParams
 ) -> dict[int, tuple[str, int | None, str]]:
     """Units that do not stand at the end: (action, into, reason) by row.
 
-    Too few spikes; a template hardly above nothing; spikes that are hardly likelier than noise; or most spikes at the
-    same time as those of a larger unit that is near: a double.
+    Too few spikes; a template hardly above nothing; spikes that cannot be told from noise; or most spikes at the same
+    time as those of a larger unit that is near: a double.
     """
     n_units = len(units.templates)
     trains = [fields["sample_index"][fields["unit_index"] == u] for u in range(n_units)]
-    marginal = marginal_shares(fields, n_units, clean.recording.n_samples)
-    centre = [
-        2 * float(np.median(fields["log_odds"][fields["unit_index"] == u])) / max(float(units.levels[u]) ** 2, 1e-9)
-        if len(trains[u])
-        else 0.0
-        for u in range(n_units)
-    ]
     dropped: dict[int, tuple[str, int | None, str]] = {}
     for u, train in enumerate(trains):
         if len(train) < params.min_spikes:
             dropped[u] = ("drop", None, f"{len(train)} spikes at the end, fewer than {params.min_spikes}")
         elif units.levels[u] < params.min_distance_sd:
             dropped[u] = ("drop", None, f"template {units.levels[u]:.1f} noise sd from nothing at the end")
-        elif marginal[u] > params.max_marginal:
-            dropped[u] = ("drop", None, f"{marginal[u]:.0%} of its spikes are hardly likelier than noise")
-        elif marginal[u] > FEW_MARGINAL and centre[u] < LEAST_CENTRE:
-            dropped[u] = ("drop", None, f"its spikes are {centre[u]:.0%} as likely as its template should make them")
+        elif fits.accuracy[u] < params.min_accuracy:
+            reason = f"expected accuracy of {fits.accuracy[u]:.0%}: the rest of its spikes is noise, or was missed"
+            dropped[u] = ("drop", None, reason)
+        elif fits.centre[u] < params.min_likeness:
+            dropped[u] = (
+                "drop",
+                None,
+                f"its spikes are {fits.centre[u]:.0%} as likely as its template should make them",
+            )
         elif (share := leftover_share(u, trains, units, clean)) > LEFTOVER_SHARE:
             dropped[u] = ("drop", None, f"{share:.0%} of its spikes, beyond chance, lie beside those of larger units")
     reach = clean.recording.samples(COINCIDENT_MS)

@@ -15,12 +15,14 @@ from yass_dask.noise import Noise
 from yass_dask.templates import Templates
 from yass_dask.verdicts import coincident, lags_between
 
-MAX_LEFT = ((0.1, 0.3), (0.3, 0.15))
+MAX_LEFT = ((0.03, 0.4), (0.1, 0.3), (0.3, 0.15))
 """(a, b): a unit with at most a times the spikes of others is these at once if they leave at most b of its energy.
 
 Coincidences are a small part of either train, the less so the tighter the lag: a unit that fires nearly as often as the
 others is a neuron, however alike their sum may be.
 """
+MAX_LEFT_OF_ONE = ((0.03, 0.15),)
+"""The same where one unit alone explains the template, and what is left is a part of another."""
 MIN_AMPLITUDE = 0.5
 """Each of the two is there at this share of its size at least: half of one and half of another is a unit between."""
 MAX_TOGETHER = 0.5
@@ -53,19 +55,21 @@ def without_sums(
     if trains is not None:
         counts[pursued] = [len(trains[int(unit)]) for unit in templates.ids[pursued]]
     for u in np.argsort(counts, kind="stable").tolist():
-        usable = kept & pursued & (counts > counts[u])
+        usable = kept & pursued & (counts * MAX_LEFT[-1][0] >= max(counts[u], 1))
         found, left = explain(bank, u, usable, len(noise.filters))
-        if len(found.unit) < 2 or found.amplitude.min() < MIN_AMPLITUDE:
+        if len(found.unit) == 0 or found.amplitude.min() < MIN_AMPLITUDE:
             continue
-        rarity = counts[u] / max(counts[found.unit].min(), 1)
-        if not any(rarity <= share and left <= most for share, most in MAX_LEFT):
+        rarity = counts[u] / counts[found.unit].min()
+        limits = MAX_LEFT if len(found.unit) > 1 else MAX_LEFT_OF_ONE
+        if not any(rarity <= share and left <= most for share, most in limits):
             continue
         if trains is not None and not _apart([trains[int(templates.ids[v])] for v in np.unique(found.unit)], reach):
             continue
         kept[u] = False
         names = " and ".join(str(templates.ids[v]) for v in sorted(found.unit.tolist()))
+        what = f"units {names} at once" if len(found.unit) > 1 else f"mostly unit {names}"
         audit.append({"unit": int(templates.ids[u]), "action": "drop", "into": None,
-                      "reason": f"its template is units {names} at once ({1 - left:.0%} of its energy)"})  # fmt: skip
+                      "reason": f"its template is {what} ({1 - left:.0%} of its energy)"})  # fmt: skip
     return templates.select(np.flatnonzero(kept)), audit
 
 
@@ -111,7 +115,7 @@ def explain(bank: Bank, unit: int, usable: np.ndarray, n_channels: int) -> tuple
     traces[n_samples : 2 * n_samples, bank.support[unit]] = bank.temporal[unit].T @ bank.spatial[unit]
     near = bank.pair_unit[bank.pair_start[unit] : bank.pair_start[unit + 1]]
     small, rows = _only(bank, near[usable[near]])
-    if len(rows) < 2:
+    if len(rows) == 0:
         return no_spikes(), 1.0
     found = kernel("pursue", "numba")(
         np.ascontiguousarray(traces[:, :n_channels]), bank=small, given=no_spikes(), first=0, stop=len(traces),

@@ -17,11 +17,11 @@ from yass_dask import SortParams, from_config
 from yass_dask.backends import resolve
 from yass_dask.conditioning import Conditioner
 from yass_dask.evaluate import Agreement, Spikes, compare
+from yass_dask.likely import fit_units
 from yass_dask.noise import measure_noise, measure_spectrum
 from yass_dask.pipeline import pursue
 from yass_dask.preprocess import Clean, measure_scale, preprocess
-from yass_dask.refine import Units
-from yass_dask.results import likely
+from yass_dask.refine import Units, levels
 from yass_dask.session import running
 from yass_dask.subsample import shift_samples
 from yass_dask.templates import Templates, TemplatesParams, local_channels
@@ -60,9 +60,11 @@ def run(
         conditioner = Conditioner.of(recording, params.preprocess, backend, bad=np.flatnonzero(scale.bad))
         with np.load(folder / "ground_truth.npz") as truth:
             templates = true_templates(truth, clean, conditioner, params.templates)
-        units = Units(templates, np.ones(len(templates)), len(templates), [])
+        units = Units(templates, levels(templates, matched), len(templates), [])
         spikes = pursue(keep, "", clean, matched, units, params, backend)
-        found = likely(spikes.load(), clean.recording.n_samples)
+        found = spikes.load()
+        fits = fit_units(found, units.levels, params.deconvolve.log_odds, clean.recording.n_samples)
+    found = {name: values[found["log_odds"] >= fits.least[found["unit_index"]]] for name, values in found.items()}
     late = np.rint(shift_samples(found["shift"])).astype(np.int64)
     return found["sample_index"] + late, found["unit_index"].astype(np.int64)
 
