@@ -633,10 +633,13 @@ def test_last_drops_and_their_reasons():
     units, clean = final_units([20, 20, 4.0, 20])
     large = train(1000, 3_000_000, 1)
     double = np.sort(np.concatenate([large[:300] + 3, train(60, 3_000_000, 5)]))
-    dropped = drops(fields_of([large, train(5, 3_000_000, 2), train(500, 3_000_000, 3), double]), units, clean)
+    fields = fields_of([large, train(5, 3_000_000, 2), train(500, 3_000_000, 3), double])
+    weak = fields["unit_index"] == 2
+    fields["log_odds"][weak] = 6 + rng(0).exponential(1.0, weak.sum())
+    dropped = drops(fields, units, clean)
     assert set(dropped) == {1, 2, 3}
     assert dropped[1] == ("drop", None, "5 spikes at the end, fewer than 12")
-    assert dropped[2][:2] == ("drop", None) and "4.0 noise sd" in dropped[2][2]
+    assert dropped[2][:2] == ("drop", None) and "expected accuracy" in dropped[2][2]
     assert dropped[3][:2] == ("drop", 100) and "coincide" in dropped[3][2]
 
 

@@ -31,10 +31,9 @@ class MergeParams(BaseModel):
 
     min_spikes: int = Field(12, ge=2)
     """Units of fewer spikes are dropped."""
-    min_distance_sd: float = Field(4.4, ge=0)
-    """Units whose template is nearer to nothing than this, in noise standard deviations along it, are dropped."""
-    min_pursued_sd: float = Field(3.5, ge=0)
-    """... at the end; before, those nearer than this: what is left out too soon would be taken for its neighbours."""
+    min_distance_sd: float = Field(3.5, ge=0)
+    """Units whose template is nearer to nothing than this, in noise sd along it, are dropped from round
+    to round. What is left out too soon would be taken for its neighbours; at the end `min_accuracy` decides."""
     valley: float = Field(0.75, gt=0, le=1)
     """Two units are one if the density between them stays above this share of the lower peak."""
     max_distance: float = Field(15.0, gt=0)
@@ -180,8 +179,8 @@ def _large_enough(pieces: Pieces, facts: UnitFacts, params: MergeParams, audit: 
         level = facts.levels[unit]
         if count < params.min_spikes:
             reason = f"{count} spikes, fewer than {params.min_spikes}"
-        elif level < params.min_pursued_sd:
-            reason = f"its template is {level:.1f} noise sd from nothing, less than {params.min_pursued_sd:g}"
+        elif level < params.min_distance_sd:
+            reason = f"its template is {level:.1f} noise sd from nothing, less than {params.min_distance_sd:g}"
         else:
             continue
         alive[p] = False

@@ -85,8 +85,8 @@ def last_drops(
 ) -> dict[int, tuple[str, int | None, str]]:
     """Units that do not stand at the end: (action, into, reason) by row.
 
-    Too few spikes; a template hardly above nothing; spikes that cannot be told from noise; or most spikes at the same
-    time as those of a larger unit that is near: a double.
+    Too few spikes; spikes that cannot be told from noise, or are not what the template promises; or most spikes at the
+    same time as those of a larger unit that is near: a double.
     """
     n_units = len(units.templates)
     trains = [fields["sample_index"][fields["unit_index"] == u] for u in range(n_units)]
@@ -94,8 +94,6 @@ def last_drops(
     for u, train in enumerate(trains):
         if len(train) < params.min_spikes:
             dropped[u] = ("drop", None, f"{len(train)} spikes at the end, fewer than {params.min_spikes}")
-        elif units.levels[u] < params.min_distance_sd:
-            dropped[u] = ("drop", None, f"template {units.levels[u]:.1f} noise sd from nothing at the end")
         elif fits.accuracy[u] < params.min_accuracy:
             reason = f"expected accuracy of {fits.accuracy[u]:.0%}: the rest of its spikes is noise, or was missed"
             dropped[u] = ("drop", None, reason)
