@@ -136,7 +136,7 @@ def test_changed_param_computes_from_its_stage_on(config: Path, copy: Path, tmp_
     assert news in log
     assert "basis: its input changed; computing from here" in log
     found = found_chunks(log)
-    assert [stage for stage, (n, _) in found.items() if n] == ["scale", "preprocess", "noise"]
+    assert [stage for stage, (n, _) in found.items() if n] == ["scale", "preprocess", "noise", "spectrum"]
     assert yass("sort", config, *changed, "--output-dir", tmp_path / "fresh").code == 0
     assert (copy / "spike_train.npy").read_bytes() == (tmp_path / "fresh" / "spike_train.npy").read_bytes()
 
