@@ -130,6 +130,7 @@ def test_section_is_replaced_between_the_marks_only():
 
 
 def test_unknown_sorter():
+    assert names.check_sorter("paper") == names.PAPER and names.is_ours(names.PAPER)
     assert names.check_sorter("yass_dask:detect.threshold_sd=5") == "yass_dask:detect.threshold_sd=5"
     with pytest.raises(ValueError, match="no sorter"):
         names.check_sorter("guess")

@@ -12,6 +12,9 @@ OTHER_NAMES = ("hybrid96", "hybrid32")
 OURS = "yass_dask"
 ORACLE = "oracle"
 """Our pursuit with the true templates."""
+PAPER = "yass_dask:cluster.mask_low=1,cluster.mask_high=3,cluster.valley=1"
+"""Our sorter with the paper's masked mixture, whose clusters are not joined again where no valley separates them."""
+SHORT = {"paper": PAPER}
 PEERS = ("lupin", "spykingcircus2", "tridesclous2", "mountainsort5", "kilosort4")
 
 
@@ -21,13 +24,14 @@ def is_ours(sorter: str) -> bool:
 
 
 def check_sorter(sorter: str) -> str:
-    """The name itself, if there is such a sorter.
+    """The name itself, or the one that a short name stands for, if there is such a sorter.
 
     Raises
     ------
     ValueError
         There is none.
     """
+    sorter = SHORT.get(sorter, sorter)
     if not is_ours(sorter) and sorter not in PEERS:
-        raise ValueError(f"no sorter {sorter}: choose of {OURS}, {ORACLE}, {', '.join(PEERS)}")
+        raise ValueError(f"no sorter {sorter}: choose of {', '.join((OURS, ORACLE, *SHORT, *PEERS))}")
     return sorter

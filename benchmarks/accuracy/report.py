@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from benchmarks.accuracy.lines import RESULTS, ROOT, Line, latest, read
-from benchmarks.accuracy.names import NAMES, ORACLE, OTHER_NAMES, OURS, is_ours
+from benchmarks.accuracy.names import NAMES, ORACLE, OTHER_NAMES, OURS, PAPER, is_ours
 
 README = ROOT / "README.md"
 FULL = RESULTS.with_suffix(".md")
@@ -128,7 +128,8 @@ Made by `python -m benchmarks.accuracy report` from accuracy.jsonl, which has ma
 command of every run. Mean ± standard deviation over the seeds, counts as means over the seeds. Accuracy is
 tp / (tp + fn + fp), 0 for units not found; good: accuracy of at least 0.8; false, redundant, overmerged as
 SpikeInterface's comparison counts them; collisions: recall of spikes within 0.5 ms of another unit's on a shared
-channel, for SNR >= 5; "there": of units with SNR >= 8. A star: timing disturbed by other load. The jobs (processes or
+channel, for SNR >= 5; "there": of units with SNR >= 8. "The paper's mixture" is our sort with channels masked and
+clusters joined only where not the least valley separates them (`--sorters paper`). A star: timing disturbed by other load. The jobs (processes or
 threads) of each run are in the lines.
 
 ![accuracy on every recording, a dot a seed](accuracy_recordings.png)
@@ -139,8 +140,9 @@ def full_row(run: Runs) -> list[str]:
     """One sorter; what did not finish is told instead of numbers."""
     ended = [f"{line['seed']} {line['status']}" for line in run.lines if line["status"] != "ok"]
     seeds = ", ".join([_numbers(run.seeds)] * bool(run.seeds) + ended)
+    name = f"{OURS}, the paper's mixture" if run.sorter == PAPER else run.sorter
     if not run.finished:
-        return [run.sorter, seeds, *["-"] * (len(FULL_HEADER) - 2)]
+        return [name, seeds, *["-"] * (len(FULL_HEADER) - 2)]
     bins = [spread([line["scores"]["accuracy_by_snr"][name] for line in run.finished]) for name in BINS]
     counts = [run.average(f"n_{name}") for name in ("good", "found", "false", "redundant", "overmerged")]
     there = [run.average("n_redundant_snr8"), run.average("n_overmerged_snr8")]
@@ -148,7 +150,7 @@ def full_row(run: Runs) -> list[str]:
     speed = f"{mean(line['x_real_time'] for line in run.finished):.2f}{star}"
     peak = f"{max(line['peak_mb'] for line in run.finished)}"
     large = [run.spread("accuracy_snr8"), *there, run.spread("collision_recall")]
-    return [run.sorter, seeds, run.spread("accuracy"), *counts, *bins, *large, speed, peak]
+    return [name, seeds, run.spread("accuracy"), *counts, *bins, *large, speed, peak]
 
 
 def table(header: Iterable[str], rows: list[list[str]]) -> str:
