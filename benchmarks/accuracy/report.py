@@ -129,8 +129,8 @@ command of every run. Mean ± standard deviation over the seeds, counts as means
 tp / (tp + fn + fp), 0 for units not found; good: accuracy of at least 0.8; false, redundant, overmerged as
 SpikeInterface's comparison counts them; collisions: recall of spikes within 0.5 ms of another unit's on a shared
 channel, for SNR >= 5; "there": of units with SNR >= 8. "The paper's mixture" is our sort with channels masked and
-clusters joined only where not the least valley separates them (`--sorters paper`). A star: timing disturbed by other load. The jobs (processes or
-threads) of each run are in the lines.
+clusters joined only where not the least valley separates them (`--sorters paper`). A star: timing disturbed by other
+load. The jobs (processes or threads) of each run are in the lines.
 
 ![accuracy on every recording, a dot a seed](accuracy_recordings.png)
 """
