@@ -1,8 +1,8 @@
 """Stage: features of clear peaks -> clusters, channel by channel.
 
-Each channel is one small independent task: a coreset of its peaks, masked features, a nonparametric mixture, and a
-last look whether a valley separates what the mixture split. What belongs together across channels is joined later,
-by template and by spikes, not here.
+Each channel is one small independent task: a coreset of its peaks, a nonparametric mixture (with masks, if wanted), and
+a last look whether a valley separates what the mixture split. What belongs together across channels is joined later, by
+template and by spikes, not here.
 """
 
 from __future__ import annotations
