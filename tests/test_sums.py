@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_stages import EYE, SHAPES, moved, templates_of
 
+from yass_dask.features import _basis
 from yass_dask.merge import surely_independent
 from yass_dask.noise import Noise
 from yass_dask.preprocess import artifacts
@@ -74,3 +75,12 @@ def test_whitened_in_time_noise_is_white_within_the_band():
 @pytest.mark.parametrize(("found", "expected", "independent"), [(7, 7.2, True), (0, 7.2, False), (2, 20.0, False)])
 def test_joint_firing_is_tested_with_its_power(found, expected, independent):
     assert surely_independent(found, expected) is independent
+
+
+def test_a_basis_comes_of_lags_that_do_not_fit_together():
+    """Lags over a handful of quiet samples: no covariance at all, but a basis all the same."""
+    shapes = np.linalg.qr(np.random.default_rng(0).normal(size=(8, 8)))[0]
+    waveform = (shapes * np.arange(8, 0, -1)) @ shapes.T
+    products = np.array([[1.0, -3.0, 2.0, 3.0, -2.0, 1.0, 0.0, 0.0]])
+    basis = _basis({"waveform": waveform[None], "products": products, "count": np.ones((1, 8))}, 2, 5)
+    assert basis.project.shape == (8, 5) and np.isfinite(basis.project).all()

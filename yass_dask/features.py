@@ -101,7 +101,10 @@ def _basis(table: Mapping[str, Any], before: int, n_components: int) -> Basis:
         autocovariance = np.eye(1, len(autocovariance))[0]
     lags = np.abs(np.subtract.outer(np.arange(len(waveform)), np.arange(len(waveform))))
     noise = components.T @ autocovariance[lags] @ components
-    noise += 1e-3 * np.trace(noise) / len(noise) * np.eye(len(noise))
+    # Lags over few quiet samples need not fit together: what came out negative is taken for little noise.
+    values, axes = np.linalg.eigh(noise)
+    values = np.maximum(values, 0)
+    noise = (axes * (values + 1e-3 * values.mean())) @ axes.T
     whitened = np.linalg.solve(np.linalg.cholesky(noise), components.T).T
     return Basis(whitened.astype(np.float32), before)
 
