@@ -40,6 +40,12 @@ def test_a_unit_that_fires_as_often_as_the_others_is_no_sum():
     assert sums(moved(SHAPES[0], 0) + moved(SHAPES[1], 0), [100, 100, 60]) == [100, 101, 102]
 
 
+def test_one_unit_and_a_part_of_another_is_no_third_if_it_is_rare():
+    mostly = moved(SHAPES[0], 0) + 0.2 * moved(SHAPES[2], 0)
+    assert sums(mostly, [1000, 1000, 20]) == [100, 101]
+    assert sums(mostly, [1000, 1000, 100]) == [100, 101, 102]
+
+
 def test_units_of_fewer_spikes_explain_nothing():
     assert sums(moved(SHAPES[0], 0) + moved(SHAPES[1], 0), [100, 5, 10]) == [100, 101, 102]
 

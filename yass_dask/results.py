@@ -98,11 +98,8 @@ def last_drops(
             reason = f"expected accuracy of {fits.accuracy[u]:.0%}: the rest of its spikes is noise, or was missed"
             dropped[u] = ("drop", None, reason)
         elif fits.centre[u] < params.min_likeness:
-            dropped[u] = (
-                "drop",
-                None,
-                f"its spikes are {fits.centre[u]:.0%} as likely as its template should make them",
-            )
+            reason = f"its spikes are {fits.centre[u]:.0%} as likely as its template should make them"
+            dropped[u] = ("drop", None, reason)
         elif (share := leftover_share(u, trains, units, clean)) > LEFTOVER_SHARE:
             dropped[u] = ("drop", None, f"{share:.0%} of its spikes, beyond chance, lie beside those of larger units")
     reach = clean.recording.samples(COINCIDENT_MS)

@@ -1,4 +1,4 @@
-"""Templates that are two other units at once: what clustering finds where units fire together."""
+"""Templates that are two other units at once, or one and a part: what clustering finds where units fire together."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ N_SWEEPS = 2
 def without_sums(
     templates: Templates, noise: Noise, reach: int, trains: Mapping[int, np.ndarray] | None
 ) -> tuple[Templates, list[dict[str, Any]]]:
-    """Drop templates that two or more others, of more spikes each, explain together; with the audit.
+    """Drop templates that others, of several times the spikes each, explain: together, or one but for a small part.
 
-    The template itself is pursued with all others, as the recording is. Pursuit will find the two units where the
-    dropped one stood, so nothing is lost. What one unit leaves over of another is no part of a sum: of two units that
-    explain a third, each fires mostly without the other.
+    The template itself is pursued with all others, as the recording is. Pursuit will find the others where the dropped
+    one stood, so nothing is lost. What one unit leaves over of another is no part of a sum: of two units that explain a
+    third, each fires mostly without the other. Returns the audit as well.
 
     Parameters
     ----------
     reach : samples within which spikes are at the same time
     trains : spikes of the units by id, as far as they were pursued (others explain nothing); None: none was yet
     """
-    if len(templates) < 3:
+    if len(templates) < 2:
         return templates, []
     bank = bank_of(templates, noise, reach, DeconvolveParams())
     kept = np.ones(len(templates), bool)
