@@ -108,6 +108,13 @@ def whiten_inputs() -> Iterator[Case]:
     yield Case("padding channels", (gaussian(300, 4),), {"filters": filters, "channels": channels})
     yield Case("one channel", (gaussian(300, 1),), {"filters": filters[:1, :1], "channels": channels[:1, :1]})
     yield Case("empty", (gaussian(0, 4),), {"filters": filters, "channels": channels})
+    taps = np.convolve([0.1, -0.3, 1.0, -0.3, 0.1], np.ones(7)).astype(np.float32)
+    both = {"filters": filters, "channels": channels, "taps": taps}
+    yield Case("in time too, more than a tile", (gaussian(2500, 4),), both)
+    yield Case("int16, not contiguous", (integers(2500, 8).astype(np.int16)[::2, ::2],), both)
+    yield Case("shorter than the filter", (gaussian(3, 4),), both)
+    wide = np.array([np.roll(np.arange(9), -c) for c in range(9)], np.int32)
+    yield Case("nine neighbours", (gaussian(300, 9),), {"filters": gaussian(9, 9, 2), "channels": wide, "taps": taps})
 
 
 def filter_time_inputs() -> Iterator[Case]:
@@ -161,6 +168,19 @@ def snippets_inputs() -> Iterator[Case]:
     yield Case("no rows", (gaussian(0, 4),), options | some)
     one = {"rows": np.array([0]), "channels": np.array([[0]]), "shifts": np.array([3])}
     yield Case("one channel, one sample", (gaussian(1, 1),), options | one | {"before": 0, "n_samples": 1})
+
+
+def project_inputs() -> Iterator[Case]:
+    draw = rng(8)
+    gather = np.array([[0, 1, 3, 4], [2, 0, 1, 3], [4, 4, 4, 4]], np.int32)
+    mix = np.where(gather[:, None] < 4, draw.normal(size=(3, 2, 4)), 0).astype(np.float32)
+    sites = {"gather": gather, "mix": mix, "bank": draw.normal(size=(5, 31, 3)).astype(np.float32), "before": 12}
+    events = {"rows": draw.integers(-40, 340, 50), "sites": draw.integers(0, 3, 50).astype(np.int32),
+              "shifts": draw.integers(0, 5, 50).astype(np.int32)}  # fmt: skip
+    yield Case("over the edges, padding channels", (gaussian(300, 4),), sites | events)
+    yield Case("no events", (gaussian(300, 4),), sites | {name: values[:0] for name, values in events.items()})
+    yield Case("no rows", (gaussian(0, 4),), sites | events)
+    yield Case("one sample", (gaussian(1, 4),), sites | events)
 
 
 def subtract_inputs() -> Iterator[Case]:
@@ -324,6 +344,7 @@ INPUTS: dict[str, Callable[[], Iterator[Case]]] = {
     "filter_time": filter_time_inputs,
     "find_peaks": find_peaks_inputs,
     "mixture": mixture_inputs,
+    "project": project_inputs,
     "pursue": pursue_inputs,
     "snippets": snippets_inputs,
     "subtract": subtract_inputs,
@@ -378,6 +399,9 @@ COMPARE: dict[str, Callable[[Any, Any, Case], None]] = {
     # the same, up to some tens of spikes on top of each other
     "subtract": nearly(2e-5),
     "pursue": same_spikes,
+    # sums over some tens of neighbours and taps, or over a window
+    "project": nearly(2e-6),
+    "whiten": nearly(2e-6),
 }
 
 

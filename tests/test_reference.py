@@ -20,7 +20,7 @@ from yass_dask.chunked import LazyParts
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.detect import DetectParams, detect
 from yass_dask.events import Events
-from yass_dask.features import Basis, FeatureParams, measure_basis, measure_features
+from yass_dask.features import FeatureParams, measure_basis, measure_features
 from yass_dask.matching import low_rank, pair_overlaps, pairs
 from yass_dask.noise import Noise, measure_noise, measure_spectrum
 from yass_dask.preprocess import Clean, Scale, measure_scale, preprocess

@@ -19,10 +19,11 @@ from scipy.ndimage import maximum_filter1d
 from yass_dask import subsample
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
-from yass_dask.events import Events, batches, evenly
+from yass_dask.events import Events, evenly
 from yass_dask.geometry import nearest_channels
 from yass_dask.noise import Noise
 from yass_dask.preprocess import StandardTraces, sampled_blocks
+from yass_dask.projector import Basis, Projector, tops
 
 
 class FeatureParams(BaseModel):
@@ -47,15 +48,6 @@ N_SAMPLED_BLOCKS = 24
 MAD_TO_SD = 1.4826
 QUIET_MS, QUIET_SD = 1.0, 4.0
 """Noise is what lies at least this time away from samples beyond so many standard deviations."""
-
-
-@dataclass(frozen=True)
-class Basis:
-    """Temporal components: features of a waveform are waveform.T @ project, with unit noise variance."""
-
-    project: np.ndarray
-    """(n_samples, n_components) float32"""
-    before: int
 
 
 # --- which peaks ---
@@ -150,7 +142,7 @@ def _cutter(clean: StandardTraces, noise: Noise, params: FeatureParams, backend:
 
 @dataclass(frozen=True)
 class _Cutter:
-    """Cuts whitened, aligned waveforms out of the blocks of a chunk."""
+    """Features, and aligned waveforms, of the events in the blocks of a chunk."""
 
     clean: StandardTraces
     noise: Noise
@@ -166,12 +158,11 @@ class _Cutter:
     def features(self, overlapped: np.ndarray, chunk: Chunk, peaks: Events, basis: Basis) -> dict[str, np.ndarray]:
         """Features of the peaks of one chunk."""
         mine = peaks.within(chunk.start, chunk.stop)
+        projector = Projector.of(self.noise, basis, self.channels, self.backend)
         found, shifts = [np.zeros((0, self.channels.shape[1], basis.project.shape[1]), np.float32)], []
-        for x, rows, main, shift in self._whitened(overlapped, chunk, mine):
-            shifts.append(shift)
-            for some in batches(0, len(rows)):
-                waveforms = self._cut(x, rows[some], self.channels[main[some]], shift[some])
-                found.append(np.einsum("nwk,wp->nkp", waveforms, basis.project, optimize=True))
+        for x, rows, main in self._blocks(overlapped, chunk, mine):
+            shifts.append(tops(x, self.noise, rows, main))
+            found.append(projector.features(x, rows, main, shifts[-1]))
         return {
             "sample_index": mine["sample_index"],
             "channel_index": mine["channel_index"],
@@ -185,40 +176,28 @@ class _Cutter:
         mine = {name: mine[name][mine["is_clear"]] for name in ("sample_index", "channel_index")}
         waveform = np.zeros((self.n_samples, self.n_samples))
         lagged = np.zeros((2, self.n_samples))
-        for x, rows, main, shift in self._whitened(overlapped, chunk, mine):
-            cut = self._cut(x, rows, main[:, None], shift)[:, :, 0].astype(np.float64)
+        for traces, rows, main in self._blocks(overlapped, chunk, mine):
+            x = self.noise.whiten(traces, self.backend)
+            cut = self._cut(x, rows, main[:, None], tops(traces, self.noise, rows, main))[:, :, 0].astype(np.float64)
             cut /= np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-9)
             waveform += cut.T @ cut
             lagged += quiet_products(x, self.n_samples, around)
         return {"waveform": waveform[None], "products": lagged[:1], "count": lagged[1:]}
 
-    def _whitened(self, overlapped: np.ndarray, chunk: Chunk, events: dict) -> Any:
-        """Yield (whitened block, rows of its events, their channels and shifts) for each block.
-
-        A peak's top is looked for where it was detected, in the traces whitened in space.
-        """
+    def _blocks(self, overlapped: np.ndarray, chunk: Chunk, events: dict) -> Any:
+        """Yield (block in noise standard deviations, rows of its events, their channels) for each block."""
         traces = self.clean.within(chunk.start - self.halo, chunk.stop + self.halo)
         for block in blocks(overlapped, chunk, self.halo):
             low, high = np.searchsorted(events["sample_index"], [block.start, block.stop])
-            x = self.noise.in_space(traces.to_sd(block.traces, block.start - self.halo), self.backend)
+            x = traces.to_sd(block.traces, block.start - self.halo)
             rows = (events["sample_index"][low:high] - block.start + self.halo).astype(np.int32)
-            main = events["channel_index"][low:high]
-            yield self.noise.along_time(x, self.backend), rows, main, peak_shift(x, rows, main)
+            yield x, rows, events["channel_index"][low:high]
 
     def _cut(self, x: np.ndarray, rows: np.ndarray, channels: np.ndarray, shift: np.ndarray) -> np.ndarray:
         return kernel("snippets", self.backend)(
             x, rows=rows, channels=channels, before=self.before, n_samples=self.n_samples,
             shifts=subsample.opposite(shift), filters=subsample.shift_filters(),
         )  # fmt: skip
-
-
-def peak_shift(x: np.ndarray, rows: np.ndarray, channels: np.ndarray) -> np.ndarray:
-    """(n,) index of the shift from each peak's row to the top of its parabola."""
-    inner = np.clip(rows, 1, len(x) - 2)
-    left, middle, right = (x[inner + d, channels] for d in (-1, 0, 1))
-    bend = left - 2 * middle + right
-    offset = np.where(bend != 0, 0.5 * (left - right) / np.where(bend == 0, 1, bend), 0)
-    return subsample.shift_index(offset)
 
 
 def quiet_products(x: np.ndarray, n_lags: int, around: int) -> np.ndarray:

@@ -37,7 +37,7 @@ def low_rank(templates: Templates, noise: Noise, rank: int, max_support: int) ->
     for u in range(len(templates)):
         local = templates.channels[u] < n_channels
         channels = templates.channels[u][local]
-        white = noise.along_time(templates.waveforms[u][:, local] @ matrix[channels], "numpy")
+        white = noise.along_time(templates.waveforms[u][:, local] @ matrix[channels])
         energy = (white**2).sum(axis=0)
         n_spikes = max(int(templates.n_spikes[u]), 1)
         floor = n_samples / n_spikes

@@ -14,6 +14,7 @@ from yass_dask.backends import kernel
 from yass_dask.chunked import LazyParts
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.geometry import nearest_channels
+from yass_dask.kernels.filter_time_numpy import filter_time
 from yass_dask.preprocess import Clean, sampled_blocks
 
 SPIKE_SD = 4.0
@@ -48,16 +49,18 @@ class Noise:
 
     def whiten(self, traces: np.ndarray, backend: str) -> np.ndarray:
         """Whiten a block given in noise standard deviations."""
-        return self.along_time(self.in_space(traces, backend), backend)
-
-    def in_space(self, traces: np.ndarray, backend: str) -> np.ndarray:
-        """The same, whitened in space only."""
-        white: np.ndarray = kernel("whiten", backend)(traces, filters=self.filters, channels=self.channels)
+        white: np.ndarray = kernel("whiten", backend)(
+            traces, filters=self.filters, channels=self.channels, taps=self.taps
+        )
         return white
 
-    def along_time(self, white: np.ndarray, backend: str) -> np.ndarray:
-        """What is whitened in space, whitened in time if this noise is."""
-        return white if self.taps is None else kernel("filter_time", backend)(white, taps=self.taps)
+    def in_space(self) -> Noise:
+        """The same, whitening in space only."""
+        return replace(self, taps=None)
+
+    def along_time(self, white: np.ndarray) -> np.ndarray:
+        """Waveforms (n_samples, n_channels) that are whitened in space, whitened in time if this noise is."""
+        return white if self.taps is None else filter_time(white, taps=self.taps)
 
     def autocovariance(self, n_lags: int) -> np.ndarray:
         """(n_lags,) of the whitened noise."""
@@ -132,7 +135,7 @@ def measure_spectrum(clean: Clean, noise: Noise, params: PreprocessParams, backe
 
 def _lagged_sums(block: np.ndarray, clean: Clean, noise: Noise, n_lags: int, backend: str) -> dict[str, np.ndarray]:
     """Mean over good channels of sums of x[t] x[t + lag], and the number of samples."""
-    x = noise.in_space(clean.to_sd(block), backend)
+    x = noise.in_space().whiten(clean.to_sd(block), backend)
     alive = np.flatnonzero((x != 0).any(axis=0))
     n = next_fast_len(len(x) + n_lags, real=True)
     power = np.zeros(n // 2 + 1)

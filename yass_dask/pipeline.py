@@ -14,10 +14,11 @@ from yass_dask.conditioning import PreprocessParams
 from yass_dask.deconvolve import DeconvolveParams, Residual, deconvolve, deconvolve_even, make_bank
 from yass_dask.detect import DetectParams, detect
 from yass_dask.events import Events
-from yass_dask.features import Basis, FeatureParams, choose_peaks, measure_basis, measure_features
+from yass_dask.features import FeatureParams, choose_peaks, measure_basis, measure_features
 from yass_dask.merge import MergeParams, UnitFacts, gather_pieces, revise
 from yass_dask.noise import Noise, measure_noise, measure_spectrum
 from yass_dask.preprocess import Clean, StandardTraces, measure_scale, preprocess
+from yass_dask.projector import Basis
 from yass_dask.refine import Units, first_units, next_units
 from yass_dask.results import finish
 from yass_dask.session import running

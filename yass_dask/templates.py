@@ -14,9 +14,9 @@ from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.errors import InputError
 from yass_dask.events import Events, batches
-from yass_dask.features import peak_shift
 from yass_dask.geometry import nearest_channels
 from yass_dask.preprocess import Clean, StandardTraces
+from yass_dask.projector import peak_shift
 from yass_dask.recording import Recording
 
 
@@ -222,6 +222,6 @@ def aligned(averages: Averages, ids: np.ndarray, clean: Clean, params: Templates
         window = np.abs(scaled[u, centre - move : centre + move + 1])
         row, k = np.unravel_index(int(window.argmax()), window.shape)
         top = centre - move + int(row)
-        index = peak_shift(np.sign(scaled[u, top, k]) * scaled[u], np.array([top]), np.array([k]))
-        result[u] = shifted[subsample.opposite(index)[0], u, top - peak : top - peak + n_samples]
+        index = peak_shift(*(np.sign(scaled[u, top, k]) * scaled[u, top + d, k] for d in (-1, 0, 1)))
+        result[u] = shifted[subsample.opposite(index), u, top - peak : top - peak + n_samples]
     return Templates(result, channels, averages.n_spikes, ids, peak, recording.n_channels)

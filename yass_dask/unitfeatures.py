@@ -12,15 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yass_dask import subsample
-from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.deconvolve import Residual
-from yass_dask.events import Events, batches, evenly
-from yass_dask.features import Basis, FeatureParams
+from yass_dask.events import Events, evenly
+from yass_dask.features import FeatureParams
 from yass_dask.geometry import nearest_channels
 from yass_dask.matching import distances, low_rank, pair_overlaps, pairs
 from yass_dask.noise import Noise
+from yass_dask.projector import Basis, Projector
 from yass_dask.recording import Recording
 from yass_dask.templates import Templates
 
@@ -119,7 +118,7 @@ def _seen(templates: Templates, noise: Noise, basis: Basis, unit: int, channels:
     local = templates.channels[unit] < n_channels
     matrix = np.pad(noise.matrix(), ((0, 0), (0, 1)))
     white = templates.waveforms[unit][:, local] @ matrix[templates.channels[unit][local]][:, channels]
-    white = noise.along_time(np.pad(white, ((noise.reach, noise.reach), (0, 0))), "numpy")
+    white = noise.along_time(np.pad(white, ((noise.reach, noise.reach), (0, 0))))
     times = noise.reach + templates.peak + lag - basis.before + np.arange(len(basis.project))
     inside = (times >= 0) & (times < len(white))
     window = np.zeros((len(times), white.shape[1]), np.float32)
@@ -171,19 +170,14 @@ class _FrameCutter:
         spike = np.repeat(np.arange(len(count)), count)
         frame = np.repeat(begin, count) + np.arange(len(spike)) - np.repeat(np.cumsum(count) - count, count)
         features = [np.zeros((0, *frames.own.shape[1:]), np.float32)]
+        projector = Projector.of(self.noise, self.basis, frames.channels, self.backend)
         traces = self.residual.within(chunk.start - self.halo, chunk.stop + self.halo)
         for block in blocks(overlapped, chunk, self.halo):
-            a, b = np.searchsorted(mine["sample_index"], [block.start, block.stop])
-            x = self.noise.whiten(traces.to_sd(block.traces, block.start - self.halo), self.backend)
-            at = mine["sample_index"][spike] - block.start + self.halo + frames.lag[frame]
-            for rows in batches(*np.searchsorted(spike, [a, b])):
-                cut = kernel("snippets", self.backend)(
-                    x, rows=at[rows], channels=frames.channels[frames.other[frame[rows]]], before=self.basis.before,
-                    n_samples=len(self.basis.project), shifts=subsample.opposite(mine["shift"][spike[rows]]),
-                    filters=subsample.shift_filters(),
-                )  # fmt: skip
-                left = np.einsum("nwk,wp->nkp", cut, self.basis.project, optimize=True)
-                features.append(left + mine["amplitude"][spike[rows], None, None] * frames.own[frame[rows]])
+            a, b = np.searchsorted(spike, np.searchsorted(mine["sample_index"], [block.start, block.stop]))
+            x = traces.to_sd(block.traces, block.start - self.halo)
+            at = mine["sample_index"][spike[a:b]] - block.start + self.halo + frames.lag[frame[a:b]]
+            left = projector.features(x, at, frames.other[frame[a:b]], mine["shift"][spike[a:b]])
+            features.append(left + mine["amplitude"][spike[a:b], None, None] * frames.own[frame[a:b]])
         return {
             **{name: mine[name][spike] for name in ("sample_index", "unit_index", "shift", "amplitude")},
             "other_index": frames.other[frame],

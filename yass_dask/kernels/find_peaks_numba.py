@@ -14,8 +14,10 @@ def find_peaks(
     first: int,
     stop: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """See `find_peaks_numpy`; same result, sample for sample."""
-    found = _find(traces, np.float32(threshold), sign, exclusion, neighbors.astype(np.int32), first, stop)
+    """See `find_peaks_numpy`; same result, sample for sample. Fastest for traces contiguous along time."""
+    by_channel = np.ascontiguousarray(traces.T)
+    found = _find(by_channel, np.float32(threshold), sign, exclusion, neighbors.astype(np.int32), first, stop)
+    found = found[np.lexsort((found[:, 1], found[:, 0]))]
     return found[:, 0].copy(), found[:, 1].copy()
 
 
@@ -34,18 +36,20 @@ def _find(
     first: int,
     stop: int,
 ) -> np.ndarray:
-    n_samples, n_channels = x.shape
+    """(n, 2) row and channel, channel by channel, from x (n_channels, n_rows)."""
+    n_channels, n_rows = x.shape
     found = np.empty((256, 2), np.int32)
     count = 0
-    for t in range(first, stop):
-        for c in range(n_channels):
-            value = _strength(x[t, c], sign)
+    for c in range(n_channels):
+        row = x[c]
+        for t in range(first, stop):
+            value = _strength(row[t], sign)
             if value < threshold:
                 continue
-            # Cheap look at the own channel first: it rejects nearly all.
-            if exclusion > 0 and t > 0 and _strength(x[t - 1, c], sign) >= value:
+            # Cheap look at the samples beside it first: it rejects nearly all.
+            if exclusion > 0 and t > 0 and _strength(row[t - 1], sign) >= value:
                 continue
-            if exclusion > 0 and t + 1 < n_samples and _strength(x[t + 1, c], sign) > value:
+            if exclusion > 0 and t + 1 < n_rows and _strength(row[t + 1], sign) > value:
                 continue
             if _is_extremum(x, t, c, value, sign, exclusion, neighbors[c]):
                 if count == len(found):
@@ -58,13 +62,15 @@ def _find(
 
 @numba.njit(nogil=True, cache=True)
 def _is_extremum(x: np.ndarray, t: int, c: int, value: np.float32, sign: int, exclusion: int, near: np.ndarray) -> bool:
-    n_samples, n_channels = x.shape
-    for u in range(max(t - exclusion, 0), min(t + exclusion + 1, n_samples)):
-        for k in range(len(near)):
-            d = near[k]
-            if d >= n_channels or (u == t and d == c):
+    n_channels, n_rows = x.shape
+    for k in range(len(near)):
+        d = near[k]
+        if d >= n_channels:
+            continue
+        for u in range(max(t - exclusion, 0), min(t + exclusion + 1, n_rows)):
+            if u == t and d == c:
                 continue
-            other = _strength(x[u, d], sign)
+            other = _strength(x[d, u], sign)
             if other > value or (other == value and (u < t or (u == t and d < c))):
                 return False
     return True
