@@ -5,6 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 
+SAME_AMPLITUDE = 1e-4
+"""A spike fitted again at its place with an amplitude that differs by no more than this stays as it was."""
+
+
 class Bank(NamedTuple):
     """Low-rank whitened templates of one block, and what the pursuit needs to know about them.
 
