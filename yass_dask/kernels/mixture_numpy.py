@@ -8,7 +8,7 @@ axes, deaths by merging, each accepted only if it raises the evidence lower boun
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import digamma, gammaln, logsumexp
+from scipy.special import digamma, gammaln
 
 LOCAL_STEPS = 12
 GLOBAL_STEPS = 25
@@ -59,7 +59,8 @@ def mixture(
     """
     means, weights, scatter = (np.asarray(a, np.float64) for a in (means, weights, scatter))
     prior = _prior(means, weights)
-    data = (means, weights, scatter)
+    # Both steps need the second moments of the cells, and nothing else of their scatter.
+    data = (means, weights, (scatter + means[:, :, None] * means[:, None, :]).reshape(len(means), -1))
     resp, bound = _fit(data, np.ones((len(means), 1)), prior, 1)
     tried: set[tuple[int, ...]] = set()
     for _ in range(max_clusters):
@@ -83,13 +84,13 @@ def _prior(means: np.ndarray, weights: np.ndarray) -> Prior:
 
 
 def _m_step(data: tuple, resp: np.ndarray, prior: Prior) -> Posterior:
-    means, weights, scatter = data
-    n, d = means.shape
+    means, weights, moments = data
+    d = means.shape[1]
     wr = weights[:, None] * resp
     mass = wr.sum(axis=0)
     beta, nu = prior.beta + mass, prior.nu + mass
     centre = (prior.beta * prior.mean + wr.T @ means) / beta[:, None]
-    second = (wr.T @ (scatter + means[:, :, None] * means[:, None, :]).reshape(n, -1)).reshape(-1, d, d)
+    second = (wr.T @ moments).reshape(-1, d, d)
     inside = prior.scale + prior.beta * np.outer(prior.mean, prior.mean)
     inverse_w = inside + second - beta[:, None, None] * centre[:, :, None] * centre[:, None, :]
     inverse_w = 0.5 * (inverse_w + inverse_w.transpose(0, 2, 1))
@@ -101,11 +102,12 @@ def _m_step(data: tuple, resp: np.ndarray, prior: Prior) -> Posterior:
 
 def _log_rho(data: tuple, post: Posterior) -> np.ndarray:
     """(n_cells, n_clusters) expected log joint of a point of each cell."""
-    means, _, scatter = data
+    means, _, moments = data
     d = means.shape[1]
-    shifted = means[:, None, :] - post.mean[None]
-    distance = np.einsum("nkd,kde,nke->nk", shifted, post.inverse, shifted, optimize=True)
-    distance += scatter.reshape(len(means), -1) @ post.inverse.reshape(len(post.nu), -1).T
+    turned = np.matmul(post.inverse, post.mean[:, :, None])[:, :, 0]
+    # The mean over a cell's points of (x - m)' W (x - m).
+    distance = moments @ post.inverse.reshape(len(post.nu), -1).T - 2 * (means @ turned.T)
+    distance += (turned * post.mean).sum(axis=1)
     log_weight = digamma(post.alpha) - digamma(post.alpha.sum())
     return log_weight + 0.5 * (_log_precision(post, d) - d * np.log(2 * np.pi) - d / post.beta - post.nu * distance)
 
@@ -116,8 +118,17 @@ def _log_precision(post: Posterior, d: int) -> np.ndarray:
     return digamma(steps).sum(axis=1) + d * np.log(2) + post.log_det
 
 
-def _bound(data: tuple, log_rho: np.ndarray, post: Posterior, prior: Prior) -> float:
-    """Evidence lower bound right after the E-step."""
+def _e_step(data: tuple, post: Posterior) -> tuple[np.ndarray, np.ndarray]:
+    """(n_cells, n_clusters) responsibilities, and (n_cells,) the logarithm of what they were divided by."""
+    log_rho = _log_rho(data, post)
+    top = log_rho.max(axis=1, keepdims=True)
+    rho = np.exp(log_rho - top)
+    total = rho.sum(axis=1, keepdims=True)
+    return rho / total, (top + np.log(total))[:, 0]
+
+
+def _bound(data: tuple, evidence: np.ndarray, post: Posterior, prior: Prior) -> float:
+    """Evidence lower bound right after the E-step, which gave `evidence` of each cell."""
     d = data[0].shape[1]
     alpha0 = np.full(len(post.alpha), prior.alpha)
     dirichlet = (
@@ -138,7 +149,7 @@ def _bound(data: tuple, log_rho: np.ndarray, post: Posterior, prior: Prior) -> f
         - 0.5 * post.nu * d
         + 0.5 * post.nu * np.einsum("de,ked->k", prior.scale, post.inverse)
     )
-    return float(data[1] @ logsumexp(log_rho, axis=1) - dirichlet - (normal + wishart).sum())
+    return float(data[1] @ evidence - dirichlet - (normal + wishart).sum())
 
 
 def _log_wishart(nu: np.ndarray, log_det: np.ndarray, d: int) -> np.ndarray:
@@ -152,9 +163,8 @@ def _fit(data: tuple, resp: np.ndarray, prior: Prior, steps: int) -> tuple[np.nd
     last = -np.inf
     for _ in range(steps):
         post = _m_step(data, resp, prior)
-        log_rho = _log_rho(data, post)
-        bound = _bound(data, log_rho, post, prior)
-        resp = np.exp(log_rho - logsumexp(log_rho, axis=1, keepdims=True))
+        resp, evidence = _e_step(data, post)
+        bound = _bound(data, evidence, post, prior)
         if bound - last < TOLERANCE * max(1.0, abs(bound) * 1e-6):
             break
         last = bound

@@ -35,22 +35,34 @@ def _subtract(
     rows, units, shifts, amplitudes = spikes
     n_rows, n_channels = x.shape
     _, n_samples, n_local = waveforms.shape
-    taps = filters.shape[1]
-    reach = taps // 2
+    reach = filters.shape[1] // 2
     moved = np.empty(n_local, np.float32)
     for i in range(len(rows)):
-        unit, weights = units[i], filters[shifts[i]]
-        for w in range(-reach, n_samples + reach):
-            t = rows[i] - peak + w
-            if t < 0 or t >= n_rows:
-                continue
+        unit = units[i]
+        weights = amplitudes[i] * filters[shifts[i]]
+        for w in range(max(-reach, peak - rows[i]), min(n_samples + reach, n_rows + peak - rows[i])):
             moved[:] = 0
-            for m in range(max(0, reach - w), min(taps, n_samples + reach - w)):
-                if weights[m] != 0:
-                    source = waveforms[unit, w + m - reach]
-                    for k in range(n_local):
-                        moved[k] += weights[m] * source[k]
+            first, last = max(0, reach - w), min(len(weights), n_samples + reach - w)
+            _mix(waveforms[unit, w + first - reach : w + last - reach], weights[first:last], moved)
+            row = x[rows[i] - peak + w]
             for k in range(n_local):
-                c = channels[unit, k]
-                if c < n_channels:
-                    x[t, c] -= amplitudes[i] * moved[k]
+                if channels[unit, k] < n_channels:
+                    row[channels[unit, k]] -= moved[k]
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _mix(source: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """out[k] += sum_m weights[m] source[m, k], four rows a pass."""
+    m = 0
+    while m < len(weights):
+        if m + 3 < len(weights):
+            a, b, c, d = weights[m], weights[m + 1], weights[m + 2], weights[m + 3]
+            s0, s1, s2, s3 = source[m], source[m + 1], source[m + 2], source[m + 3]
+            for k in range(len(out)):
+                out[k] += a * s0[k] + b * s1[k] + c * s2[k] + d * s3[k]
+            m += 4
+        else:
+            a, s0 = weights[m], source[m]
+            for k in range(len(out)):
+                out[k] += a * s0[k]
+            m += 1

@@ -1,6 +1,6 @@
-"""Whitening of a block in one pass: tiles are turned to channels by samples, so that every inner loop runs over time.
+"""Whitening of a block in one pass: tiles are turned to channels by samples, every inner loop runs over time.
 
-Per value: 2 n_neighbors operations in space, 1.5 n_taps along time (the two sides of a symmetric filter are added first).
+Per value: 2 n_neighbors operations in space, 1.5 n_taps along time (the sides of a symmetric filter are added first).
 """
 
 import numba
