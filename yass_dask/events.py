@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,15 +46,6 @@ def between(events: Mapping[str, np.ndarray], start: int, stop: int) -> dict[str
     """Rows in memory with start <= sample < stop."""
     low, high = np.searchsorted(events["sample_index"], [start, stop])
     return {name: values[low:high] for name, values in events.items()}
-
-
-BATCH = 64
-
-
-def batches(low: int, high: int) -> Iterator[slice]:
-    """Slices of at most BATCH rows of [low, high): waveforms of a block's events are cut out so many at a time."""
-    for start in range(low, high, BATCH):
-        yield slice(start, min(start + BATCH, high))
 
 
 def evenly(groups: np.ndarray, limit: int) -> np.ndarray:

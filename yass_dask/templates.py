@@ -13,7 +13,7 @@ from yass_dask import subsample
 from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.errors import InputError
-from yass_dask.events import Events, batches
+from yass_dask.events import Events
 from yass_dask.geometry import nearest_channels
 from yass_dask.preprocess import Clean, StandardTraces
 from yass_dask.projector import peak_shift
@@ -155,16 +155,14 @@ class _Averager:
             if low == high:
                 continue
             x = traces.to_sd(block.traces, block.start - self.halo)
-            for some in batches(low, high):
-                waveforms = kernel("snippets", self.backend)(
-                    x, rows=mine["sample_index"][some] - block.start + self.halo,
-                    channels=self.channels[mine["main_channel"][some]], before=self.before, n_samples=self.n_samples,
-                    shifts=subsample.opposite(mine["shift"][some]), filters=subsample.shift_filters(),
-                )  # fmt: skip
-                a = mine["amplitude"][some]
-                weighted = np.rint(waveforms * (a * FIXED_POINT)[:, None, None]).astype(np.int64)
-                np.add.at(sums, index[some], weighted)
-                np.add.at(power, index[some], np.rint(a * a * FIXED_POINT).astype(np.int64))
+            a = mine["amplitude"][low:high]
+            sums += kernel("accumulate", self.backend)(
+                x, rows=mine["sample_index"][low:high] - block.start + self.halo, groups=index[low:high],
+                channels=self.channels[mine["main_channel"][low:high]], weights=a * FIXED_POINT, before=self.before,
+                n_samples=self.n_samples, n_groups=len(units), shifts=subsample.opposite(mine["shift"][low:high]),
+                filters=subsample.shift_filters(),
+            )  # fmt: skip
+            np.add.at(power, index[low:high], np.rint(a * a * FIXED_POINT).astype(np.int64))
         return {
             "unit_index": units.astype(np.int32),
             "main_channel": mine["main_channel"][first].astype(np.int32),
