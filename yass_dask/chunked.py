@@ -18,8 +18,8 @@ Arrays = Mapping[str, np.ndarray]
 
 MAX_BLOCK_SECONDS = 1.0
 MIN_BLOCK_SECONDS = 0.1
-MAX_BLOCK_VALUES = 8_000_000
-"""A float32 copy of a block stays below 32 MB, whatever the channel count."""
+MAX_BLOCK_VALUES = 4_000_000
+"""A float32 copy of a block stays below 16 MB, whatever the channel count."""
 
 
 def block_samples(sampling_rate: float, n_channels: int) -> int:

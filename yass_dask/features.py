@@ -21,7 +21,7 @@ from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.events import Events, evenly
 from yass_dask.geometry import nearest_channels
-from yass_dask.noise import Noise
+from yass_dask.noise import Noise, some_alive
 from yass_dask.preprocess import StandardTraces, sampled_blocks
 from yass_dask.projector import Basis, Projector, tops
 
@@ -201,7 +201,7 @@ class _Cutter:
 
 
 def quiet_products(x: np.ndarray, n_lags: int, around: int) -> np.ndarray:
-    """(2, n_lags): sums of x[t] x[t + lag] over pairs of quiet samples of all channels, and the number of pairs.
+    """(2, n_lags): sums of x[t] x[t + lag] over pairs of quiet samples of some channels, and the number of pairs.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def quiet_products(x: np.ndarray, n_lags: int, around: int) -> np.ndarray:
     """
     n = next_fast_len(len(x) + n_lags, real=True)
     power = np.zeros((2, n // 2 + 1))
-    for channel in np.flatnonzero((x != 0).any(axis=0)):  # one at a time, for memory
+    for channel in some_alive(x):  # one at a time, for memory
         size = np.abs(x[:, channel])
         loud = size > QUIET_SD * MAD_TO_SD * np.median(size)
         quiet = ~maximum_filter1d(loud, 2 * around + 1, mode="nearest")

@@ -22,6 +22,8 @@ from yass_dask.recording import Boundary, Recording
 COUNTS_PER_SD = 64
 """Quantization adds 1/64/sqrt(12) sd of noise; the int16 range is +-512 sd."""
 MAD_TO_SD = 1.4826
+EVERY = 3
+"""Samples beside each other are nearly alike: median and MAD take one of so many."""
 FLAT = 1e-4
 """A block in which a channel has less noise than this share of its loudest block's says nothing about its scale."""
 
@@ -112,7 +114,7 @@ def _block_scale(block: np.ndarray, start: int, conditioner: Conditioner) -> dic
         conditioner = conditioner.without(np.flatnonzero(~np.isfinite(block).any(axis=0)))
     core = conditioner.condition(block, start)
     core = core[conditioner.margin : len(core) - conditioner.margin]
-    core = core[conditioner.usable(start, len(core))]
+    core = core[conditioner.usable(start, len(core))][::EVERY]
     if len(core) == 0:
         empty = np.zeros((0, block.shape[1]), np.float32)
         return {"median": empty, "mad": empty}

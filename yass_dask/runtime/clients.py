@@ -12,7 +12,7 @@ import dask
 
 from yass_dask.errors import InputError
 from yass_dask.runtime.plan import PROCESS_BYTES
-from yass_dask.runtime.threads import ONE_ARENA, ONE_THREAD
+from yass_dask.runtime.threads import KEEP_MEMORY, ONE_THREAD
 
 if TYPE_CHECKING:
     import distributed
@@ -45,7 +45,7 @@ def local_client(n_workers: int, memory_limit: int | None) -> Iterator[distribut
             processes=True,
             memory_limit=_share(memory_limit, n_workers),
             dashboard_address=":0",
-            env={**ONE_THREAD, **ONE_ARENA, "NUMBA_NUM_THREADS": "1"},
+            env={**ONE_THREAD, **KEEP_MEMORY, "NUMBA_NUM_THREADS": "1"},
             silence_logs=logging.ERROR,
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,

@@ -13,7 +13,7 @@ from dask.delayed import Delayed
 from yass_dask.errors import InputError
 from yass_dask.runtime.clients import current_client, local_client, remote_client
 from yass_dask.runtime.pools import Cluster, Here, Job, Pool, Threads, cut_jobs
-from yass_dask.runtime.threads import available_cores, one_arena, one_thread
+from yass_dask.runtime.threads import available_cores, give_memory_back, keep_memory, one_thread
 
 if TYPE_CHECKING:
     import distributed
@@ -70,8 +70,11 @@ class Executor:
         if self.client is not None:
             yield self
         elif self.name in _HERE:
-            one_arena()
-            yield self
+            keep_memory()
+            try:
+                yield self
+            finally:
+                give_memory_back()
         elif self.name == "local":
             with local_client(self.n_workers, self.memory_limit) as client:
                 yield replace(self, client=client)

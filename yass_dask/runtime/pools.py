@@ -14,6 +14,8 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.optimization import cull
 
+from yass_dask.runtime.threads import keep_memory
+
 if TYPE_CHECKING:
     import distributed
 
@@ -36,6 +38,7 @@ class Job:
     def on_cluster(self) -> None:
         from threadpoolctl import threadpool_limits
 
+        keep_memory()
         threadpool_limits(limits=1)  # not undone: other tasks of this process rely on it too
         self()
 

@@ -7,9 +7,15 @@ import ctypes
 import os
 from collections.abc import Iterator
 
-ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
-_M_ARENA_MAX = -8
-"""Option of glibc's mallopt."""
+_MAPPED_FROM, _KEPT = 2**30, 2**29
+KEEP_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(_MAPPED_FROM),
+    "MALLOC_TRIM_THRESHOLD_": str(_KEPT),
+}
+"""What `keep_memory` does, for processes not started yet."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+"""Options of glibc's mallopt."""
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -35,15 +41,24 @@ def one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def one_arena() -> None:
-    """Let glibc's threads share one pool of memory, where this is glibc.
+def keep_memory() -> None:
+    """Let glibc, where this is glibc, use again what was freed, and its threads share one pool of memory.
 
-    By default each thread keeps what it freed for itself: with 2 workers and zarr's threads that doubles the memory
-    of a sort. Arrays are large and allocations few, so that sharing costs no time. Threads that run already are
-    not changed.
+    By default a freed array of some MB goes back to the system, and the next one costs a page fault for each 4 kB of it
+    (measured: five times what it takes to fill the array). And each thread keeps what it freed for itself: with
+    2 workers and zarr's threads that doubles the memory of a sort. Threads that run already are not changed.
     """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+def give_memory_back() -> None:
+    """Return what was freed and kept to the system."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def available_cores() -> int:
