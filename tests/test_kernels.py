@@ -222,7 +222,24 @@ def coreset_inputs() -> Iterator[Case]:
 def mixture_inputs() -> Iterator[Case]:
     points = np.concatenate([gaussian(300, 2, s) + np.array(at) for s, at in enumerate([(0, 0), (9, 0), (0, 9)])])
     yield Case("three clusters", (points,), as_cells(points) | {"max_clusters": 10, "min_weight": 10})
+    yield from (blobs(1, 1), blobs(5, 3), blobs(12, 10))
     yield Case("one cell", (points[:1],), as_cells(points[:1]) | {"max_clusters": 10, "min_weight": 10})
+
+
+def blobs(n_clusters: int, n_dims: int) -> Case:
+    """Clusters of all sizes, some close together, in cells of several points."""
+    draw = rng(n_clusters, n_dims)
+    sizes = draw.integers(30, 400, n_clusters)
+    points = np.concatenate([draw.normal(size=(n, n_dims)) + 3 * draw.normal(size=n_dims) for n in sizes])
+    cells = load("coreset", "numpy")(points, n_cells=len(points) // 4)
+    weights = np.bincount(cells).astype(float)
+    means = np.zeros((len(weights), n_dims))
+    np.add.at(means, cells, points / weights[cells][:, None])
+    within = points - means[cells]
+    scatter = np.zeros((len(weights), n_dims, n_dims))
+    np.add.at(scatter, cells, within[:, :, None] * within[:, None, :] / weights[cells][:, None, None])
+    options = {"weights": weights, "scatter": scatter, "max_clusters": 30, "min_weight": 12}
+    return Case(f"{n_clusters} clusters in {n_dims} dimensions", (means,), options)
 
 
 def as_cells(points: np.ndarray) -> dict[str, np.ndarray]:
@@ -406,6 +423,8 @@ COMPARE: dict[str, Callable[[Any, Any, Case], None]] = {
     "bandpass": nearly(2e-5),
     "common_reference": same,
     "find_peaks": same,
+    # responsibilities: float64, sums in another order
+    "mixture": nearly(1e-7),
     # eleven products a sample, summed in another order or with fused multiply-adds
     "snippets": nearly(1e-6),
     # the same, up to some tens of spikes on top of each other

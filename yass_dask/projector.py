@@ -55,7 +55,7 @@ class Projector:
 
 
 def _whitened_from(noise: Noise, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What whitened channels of each site are made of: (n_sites, n_wide) channels, (n_sites, n_local, n_wide) weights."""
+    """What the channels of each site are whitened from: (n_sites, n_wide), and weights (n_sites, n_local, n_wide)."""
     n_channels = len(noise.filters)
     unions = []
     for site in sites:
