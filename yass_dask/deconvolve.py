@@ -246,7 +246,7 @@ class Residual:
     def within(self, start: int, stop: int) -> Residual:
         """The same with the spikes of samples [start, stop) and around in memory."""
         reach = self.templates.n_samples + subsample.REACH
-        return replace(self, spikes=self.spikes.within(start - reach, stop + reach))
+        return replace(self, templates=self.templates.packed(), spikes=self.spikes.within(start - reach, stop + reach))
 
     def to_sd(self, traces: np.ndarray, start: int) -> np.ndarray:
         """Noise standard deviations of samples from `start` on, spikes subtracted."""

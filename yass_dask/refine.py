@@ -110,7 +110,7 @@ def _fields(
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """What the store keeps of Units."""
     lag = clean.recording.samples(DUPLICATE_LAG_MS)
-    kept, lines = without_duplicates(templates, noise, params, lag)
+    kept, lines = without_duplicates(templates.without_noise(), noise, params, lag)
     kept, sums = without_sums(kept, noise, lag, trains)
     return {
         "waveforms": kept.waveforms,

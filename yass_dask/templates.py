@@ -41,6 +41,10 @@ class TemplatesParams(BaseModel):
     """... or nearer than this share of the smaller one's norm."""
 
 
+ABOVE_NOISE, LEAST_SHARE = 2.0, 1e-4
+"""A template is zero on channels with less energy than so many times the noise's, or than this share of its largest."""
+
+
 @dataclass(frozen=True)
 class Templates:
     """Templates of units, each on the channels around its main one."""
@@ -63,6 +67,24 @@ class Templates:
     @property
     def n_samples(self) -> int:
         return int(self.waveforms.shape[1])
+
+    def without_noise(self) -> Templates:
+        """The same with zeros on channels that hold little more than an average of so many spikes would of noise."""
+        energy = (self.waveforms**2).sum(axis=1)
+        noise = self.n_samples / np.maximum(self.n_spikes, 1)[:, None]
+        signal = energy > np.maximum(ABOVE_NOISE * noise, LEAST_SHARE * energy.max(axis=1, initial=0)[:, None])
+        return replace(self, waveforms=np.where(signal[:, None], self.waveforms, np.float32(0)))
+
+    def packed(self) -> Templates:
+        """The same on as few channels as are not zero: for sums, as the order of the channels is lost."""
+        used = (self.waveforms != 0).any(axis=1)
+        order = np.argsort(~used, axis=1, kind="stable")[:, : max(1, int(used.sum(axis=1).max(initial=0)))]
+        channels = np.where(used, self.channels, self.n_channels)
+        return replace(
+            self,
+            waveforms=np.take_along_axis(self.waveforms, order[:, None], axis=2),
+            channels=np.take_along_axis(channels, order, axis=1),
+        )
 
     def dense(self) -> np.ndarray:
         """(n_units, n_samples, n_channels) float32."""
