@@ -179,6 +179,12 @@ def accumulate_inputs() -> Iterator[Case]:
         yield Case(case.name, case.arrays, case.options | new)
 
 
+def scale_inputs() -> Iterator[Case]:
+    raw = rng(9).integers(-30000, 30000, (1000, 37)).astype(np.int16)
+    for name, traces in {"int16": raw, "not contiguous": raw[::3, ::2], "empty": raw[:0], "one": raw[:1, :1]}.items():
+        yield Case(name, (traces,), {"factor": 1 / 64})
+
+
 def project_inputs() -> Iterator[Case]:
     draw = rng(8)
     gather = np.array([[0, 1, 3, 4], [2, 0, 1, 3], [4, 4, 4, 4]], np.int32)
@@ -197,7 +203,8 @@ def subtract_inputs() -> Iterator[Case]:
     channels = np.array([[0, 1, 2], [2, 3, 4], [3, 2, 1]], np.int32)
     waveforms = 10 * gaussian(3, 31 * 3).reshape(3, 31, 3)
     waveforms[1, :, 2] = 0
-    options = {"waveforms": waveforms, "channels": channels, "peak": 10, "filters": subsample.shift_filters()}
+    filters = subsample.shift_filters()
+    options = {"factor": 0.5, "waveforms": waveforms, "channels": channels, "peak": 10, "filters": filters}
     n = 80
     spikes = {
         "rows": np.sort(draw.integers(-60, 460, n)),
@@ -373,6 +380,7 @@ INPUTS: dict[str, Callable[[], Iterator[Case]]] = {
     "mixture": mixture_inputs,
     "project": project_inputs,
     "pursue": pursue_inputs,
+    "scale": scale_inputs,
     "snippets": snippets_inputs,
     "subtract": subtract_inputs,
     "valley": valley_inputs,
@@ -425,6 +433,7 @@ COMPARE: dict[str, Callable[[Any, Any, Case], None]] = {
     "find_peaks": same,
     # responsibilities: float64, sums in another order
     "mixture": nearly(1e-7),
+    "scale": same,
     # eleven products a sample, summed in another order or with fused multiply-adds
     "snippets": nearly(1e-6),
     # the same, up to some tens of spikes on top of each other
@@ -591,9 +600,10 @@ def test_snippets_interpolate_a_band_limited_signal():
 def test_subtract_then_add_is_the_identity(backend):
     case = next(subtract_inputs())
     subtract = load("subtract", backend)
-    left = subtract(*case.arrays, **case.options)
+    options = case.options | {"factor": 1.0}
+    left = subtract(*case.arrays, **options)
     assert np.abs(left - case.arrays[0]).max() > 1
-    back = subtract(left, **case.options | {"amplitudes": -case.options["amplitudes"]})
+    back = subtract(left, **options | {"amplitudes": -case.options["amplitudes"]})
     # Up to some ten spikes of height 30 on a sample: float32 keeps 2e-6 of the largest intermediate sum.
     np.testing.assert_allclose(back, case.arrays[0], atol=2e-4)
 
@@ -605,7 +615,7 @@ def test_subtract_takes_away_what_was_planted():
     shift, amplitudes = draw.uniform(-0.5, 0.5, len(rows)), draw.uniform(0.8, 1.2, len(rows))
     traces = planted.plant(4000, units, rows + shift, labels, amplitudes).astype(np.float32)
     left = load("subtract", "numpy")(
-        traces, rows=rows, units=labels, shifts=subsample.shift_index(shift), amplitudes=amplitudes,
+        traces, factor=1.0, rows=rows, units=labels, shifts=subsample.shift_index(shift), amplitudes=amplitudes,
         waveforms=planted.waveforms(units), channels=np.tile(np.arange(8), (6, 1)), peak=planted.PEAK,
         filters=subsample.shift_filters(),
     )  # fmt: skip

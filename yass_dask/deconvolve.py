@@ -17,7 +17,7 @@ from yass_dask.kernels.bank import Bank, no_spikes
 from yass_dask.kernels.bank import Spikes as BlockSpikes
 from yass_dask.matching import low_rank, noise_levels, pair_overlaps, pairs
 from yass_dask.noise import Noise
-from yass_dask.preprocess import Clean
+from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.recording import Recording
 from yass_dask.templates import Templates
 
@@ -250,15 +250,14 @@ class Residual:
 
     def to_sd(self, traces: np.ndarray, start: int) -> np.ndarray:
         """Noise standard deviations of samples from `start` on, spikes subtracted."""
-        x = self.clean.to_sd(traces)
         if len(self.templates) == 0:
-            return x
+            return self.clean.to_sd(traces)
         reach = self.templates.n_samples + subsample.REACH
-        near = between(self.spikes, start - reach, start + len(x) + reach)
+        near = between(self.spikes, start - reach, start + len(traces) + reach)
         return kernel("subtract", self.backend)(
-            x, rows=near["sample_index"] - start, units=near["unit_index"], shifts=near["shift"],
-            amplitudes=near["amplitude"], waveforms=self.templates.waveforms, channels=self.templates.channels,
-            peak=self.templates.peak, filters=subsample.shift_filters(),
+            traces, factor=1 / COUNTS_PER_SD, rows=near["sample_index"] - start, units=near["unit_index"],
+            shifts=near["shift"], amplitudes=near["amplitude"], waveforms=self.templates.waveforms,
+            channels=self.templates.channels, peak=self.templates.peak, filters=subsample.shift_filters(),
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from dask import delayed
 
+from yass_dask.backends import kernel
 from yass_dask.chunked import Chunk, LazyParts, LazyTraces, blocks, chunk_tasks
 from yass_dask.conditioning import Conditioner, PreprocessParams
 from yass_dask.errors import InputError
@@ -22,8 +23,6 @@ from yass_dask.recording import Boundary, Recording
 COUNTS_PER_SD = 64
 """Quantization adds 1/64/sqrt(12) sd of noise; the int16 range is +-512 sd."""
 MAD_TO_SD = 1.4826
-EVERY = 3
-"""Samples beside each other are nearly alike: median and MAD take one of so many."""
 FLAT = 1e-4
 """A block in which a channel has less noise than this share of its loudest block's says nothing about its scale."""
 
@@ -61,6 +60,7 @@ class Clean:
 
     recording: Recording
     scale: Scale
+    backend: str = "numba"
 
     @property
     def unit_per_sd(self) -> np.ndarray:
@@ -74,7 +74,8 @@ class Clean:
 
     def to_sd(self, traces: np.ndarray, start: int = 0) -> np.ndarray:
         """int16 counts to float32 noise standard deviations."""
-        return traces.astype(np.float32) * np.float32(1 / COUNTS_PER_SD)
+        scaled: np.ndarray = kernel("scale", self.backend)(traces, factor=1 / COUNTS_PER_SD)
+        return scaled
 
 
 # --- scale ---
@@ -114,12 +115,14 @@ def _block_scale(block: np.ndarray, start: int, conditioner: Conditioner) -> dic
         conditioner = conditioner.without(np.flatnonzero(~np.isfinite(block).any(axis=0)))
     core = conditioner.condition(block, start)
     core = core[conditioner.margin : len(core) - conditioner.margin]
-    core = core[conditioner.usable(start, len(core))][::EVERY]
+    core = core[conditioner.usable(start, len(core))]
     if len(core) == 0:
         empty = np.zeros((0, block.shape[1]), np.float32)
         return {"median": empty, "mad": empty}
-    median = np.median(core, axis=0)
-    return {"median": median[None], "mad": np.median(np.abs(core - median), axis=0)[None]}
+    by_channel = np.ascontiguousarray(core.T)
+    median = np.median(by_channel, axis=1)
+    np.abs(by_channel - median[:, None], out=by_channel)
+    return {"median": median[None], "mad": np.median(by_channel, axis=1, overwrite_input=True)[None]}
 
 
 def _join_scale(table: Mapping[str, Any], bad_channels: tuple[int, ...], params: PreprocessParams) -> Scale:
@@ -179,7 +182,7 @@ def preprocess(recording: Recording, scale: Scale, params: PreprocessParams, bac
         gain = recording.gain_to_uv
         per_count = scale.sd / COUNTS_PER_SD * (1.0 if gain is None else gain)
         kept = None if gain is None else per_count
-        return Clean(replace(recording, source=source, gain_to_uv=kept), scale)
+        return Clean(replace(recording, source=source, gain_to_uv=kept), scale, backend)
 
     return LazyTraces(da.concatenate(pieces, axis=0), params, 1, reopen)
 

@@ -80,9 +80,10 @@ class Templates:
         used = (self.waveforms != 0).any(axis=1)
         order = np.argsort(~used, axis=1, kind="stable")[:, : max(1, int(used.sum(axis=1).max(initial=0)))]
         channels = np.where(used, self.channels, self.n_channels)
+        by_channel = np.take_along_axis(self.waveforms.transpose(0, 2, 1), order[:, :, None], axis=1)
         return replace(
             self,
-            waveforms=np.take_along_axis(self.waveforms, order[:, None], axis=2),
+            waveforms=by_channel.transpose(0, 2, 1),
             channels=np.take_along_axis(channels, order, axis=1),
         )
 
@@ -169,8 +170,8 @@ class _Averager:
         """Sums over a chunk's events, for the units that have any."""
         mine = events.within(chunk.start, chunk.stop)
         units, first, index = np.unique(mine["unit_index"], return_index=True, return_inverse=True)
-        shape = (len(units), self.n_samples, self.channels.shape[1])
-        sums, power = np.zeros(shape, np.int64), np.zeros(len(units), np.int64)
+        sums = np.zeros((len(units), self.channels.shape[1], self.n_samples), np.int64).transpose(0, 2, 1)
+        power = np.zeros(len(units), np.int64)
         traces = self.traces.within(chunk.start - self.halo, chunk.stop + self.halo)
         for block in blocks(overlapped, chunk, self.halo):
             low, high = np.searchsorted(mine["sample_index"], [block.start, block.stop])

@@ -3,6 +3,8 @@
 import numba
 import numpy as np
 
+from yass_dask.kernels.loops import correlate
+
 
 def accumulate(
     traces: np.ndarray,
@@ -17,53 +19,34 @@ def accumulate(
     shifts: np.ndarray,
     filters: np.ndarray,
 ) -> np.ndarray:
-    """See `accumulate_numpy`; a value may be rounded to the whole number beside it."""
-    sums = np.zeros((n_groups, n_samples, channels.shape[1]), np.int64)
+    """See `accumulate_numpy`; a value may be rounded to the whole number beside it. Fastest for traces contiguous
+    along time, as the result is."""
+    sums = np.zeros((n_groups, channels.shape[1], n_samples), np.int64)
     events = (rows.astype(np.int64), groups.astype(np.int64), shifts.astype(np.int64), weights.astype(np.float32))
-    _accumulate(traces, events, channels.astype(np.int64), before, filters, sums)
-    return sums
+    _accumulate(np.ascontiguousarray(traces.T), events, channels.astype(np.int64), before, filters, sums)
+    return sums.transpose(0, 2, 1)
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+@numba.njit(nogil=True, cache=True)
 def _accumulate(
     x: np.ndarray, events: tuple, channels: np.ndarray, before: int, filters: np.ndarray, sums: np.ndarray
 ) -> None:
     rows, groups, shifts, weights = events
-    n_rows, n_channels = x.shape
-    _, n_samples, n_local = sums.shape
-    n_taps = filters.shape[1]
-    window = np.empty((n_samples + n_taps - 1, n_local), np.float32)
-    mixed = np.empty(n_local, np.float32)
+    n_channels, n_rows = x.shape
+    _, n_local, n_samples = sums.shape
+    n_window = n_samples + filters.shape[1] - 1
+    window, moved = np.zeros(n_window, np.float32), np.empty(n_samples, np.float32)
     for i in range(len(rows)):
-        start = rows[i] - before - n_taps // 2
-        for w in range(len(window)):
-            inside = 0 <= start + w < n_rows
-            for k in range(n_local):
-                c = channels[i, k]
-                window[w, k] = x[start + w, c] if inside and c < n_channels else np.float32(0)
-        taps, total = weights[i] * filters[shifts[i]], sums[groups[i]]
-        for w in range(n_samples):
-            mixed[:] = 0
-            _mix(window[w : w + n_taps], taps, mixed)
-            for k in range(n_local):
-                total[w, k] += np.int64(np.rint(mixed[k]))
-
-
-@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def _mix(source: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-    """out[k] += sum_m weights[m] source[m, k], four rows a pass; a filter that only copies has one weight."""
-    m = 0
-    while m < len(weights):
-        if m + 3 < len(weights):
-            a, b, c, d = weights[m], weights[m + 1], weights[m + 2], weights[m + 3]
-            if a != 0 or b != 0 or c != 0 or d != 0:
-                s0, s1, s2, s3 = source[m], source[m + 1], source[m + 2], source[m + 3]
-                for k in range(len(out)):
-                    out[k] += a * s0[k] + b * s1[k] + c * s2[k] + d * s3[k]
-            m += 4
-        else:
-            a, s0 = weights[m], source[m]
-            if a != 0:
-                for k in range(len(out)):
-                    out[k] += a * s0[k]
-            m += 1
+        start = rows[i] - before - filters.shape[1] // 2
+        first, last = min(max(0, -start), n_window), max(0, min(n_window, n_rows - start))
+        taps = weights[i] * filters[shifts[i]]
+        window[:] = 0
+        for k in range(n_local):
+            c = channels[i, k]
+            if c < n_channels and first < last:
+                window[first:last] = x[c, start + first : start + last]
+                moved[:] = 0
+                correlate(window, taps, moved)
+                total = sums[groups[i], k]
+                for w in range(n_samples):
+                    total[w] += np.int64(np.rint(moved[w]))

@@ -64,9 +64,7 @@ def _steps(
 
 
 @numba.njit(nogil=True, cache=True)
-def _cluster(
-    mass: float, total: np.ndarray, square: np.ndarray, prior: Prior
-) -> tuple[np.ndarray, np.ndarray, float]:
+def _cluster(mass: float, total: np.ndarray, square: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray, float]:
     """Mean, W and log |W| of a cluster."""
     beta = prior.beta + mass
     centre = (prior.beta * prior.mean + total) / beta

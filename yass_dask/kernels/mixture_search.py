@@ -73,6 +73,8 @@ def search(
             break
         resp, bound = grown, grown_bound
     return _merge_all(data, resp, prior, fit)
+
+
 def _prior(means: np.ndarray, weights: np.ndarray) -> Prior:
     d = means.shape[1]
     centre = np.average(means, axis=0, weights=weights)

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from yass_dask.kernels.bank import SAME_AMPLITUDE, Bank, Spikes
+from yass_dask.kernels.loops import correlate, mix
 
 CELL = 64
 TILE = 1024
@@ -125,51 +126,8 @@ def _correlate_units(
             piece[:] = 0
             for r in range(ranks[u]):
                 if low < high:
-                    _mix(x, low, high, spatial[u, r], support[u], series[low - wanted : high - wanted])
-                _convolve(series, temporal[u, r], piece)
-
-
-@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def _mix(x: np.ndarray, low: int, high: int, weights: np.ndarray, channels: np.ndarray, out: np.ndarray) -> None:
-    """Weighted sum of channels, rows [low, high), four channels at a time."""
-    n_channels, n = len(x), high - low
-    out[:] = 0
-    k = 0
-    while k < len(channels) and channels[k] < n_channels:
-        if k + 3 < len(channels) and channels[k + 3] < n_channels:
-            w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-            x0, x1 = x[channels[k], low:high], x[channels[k + 1], low:high]
-            x2, x3 = x[channels[k + 2], low:high], x[channels[k + 3], low:high]
-            for t in range(n):
-                out[t] += w0 * x0[t] + w1 * x1[t] + w2 * x2[t] + w3 * x3[t]
-            k += 4
-        else:
-            w0, x0 = weights[k], x[channels[k], low:high]
-            for t in range(n):
-                out[t] += w0 * x0[t]
-            k += 1
-
-
-@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def _convolve(series: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
-    """out[t] += sum_w taps[w] series[t + w], eight taps a pass."""
-    w = 0
-    while w < len(taps):
-        s = series[w:]
-        if w + 7 < len(taps):
-            a, b, c, d = taps[w], taps[w + 1], taps[w + 2], taps[w + 3]
-            e, f, g, h = taps[w + 4], taps[w + 5], taps[w + 6], taps[w + 7]
-            for t in range(len(out)):
-                out[t] += (
-                    a * s[t] + b * s[t + 1] + c * s[t + 2] + d * s[t + 3]
-                    + e * s[t + 4] + f * s[t + 5] + g * s[t + 6] + h * s[t + 7]
-                )  # fmt: skip
-            w += 8
-        else:
-            a = taps[w]
-            for t in range(len(out)):
-                out[t] += a * s[t]
-            w += 1
+                    mix(x, low, high, spatial[u, r], support[u], series[low - wanted : high - wanted])
+                correlate(series, temporal[u, r], piece)
 
 
 # --- what a spike changes ---
@@ -190,7 +148,7 @@ def _add(correlation: np.ndarray, row: int, unit: int, shift: int, amplitude: np
     padded = np.zeros(n_lags + 4 * reach, np.float32)
     for p in range(overlaps.start[unit], overlaps.start[unit + 1]):
         padded[2 * reach : 2 * reach + n_lags] = overlaps.overlap[p]
-        _convolve(padded[begin:], weights, correlation[overlaps.unit[p], low + begin : low + end])
+        correlate(padded[begin:], weights, correlation[overlaps.unit[p], low + begin : low + end])
 
 
 @numba.njit(nogil=True, cache=True)

@@ -1,12 +1,16 @@
-"""Subtract spikes from a block of traces."""
+"""Subtract spikes from a block of traces, channel by channel, along time."""
 
 import numba
 import numpy as np
+
+from yass_dask.kernels.loops import correlate
+from yass_dask.kernels.scale_numba import turn
 
 
 def subtract(
     traces: np.ndarray,
     *,
+    factor: float,
     rows: np.ndarray,
     units: np.ndarray,
     shifts: np.ndarray,
@@ -16,53 +20,38 @@ def subtract(
     peak: int,
     filters: np.ndarray,
 ) -> np.ndarray:
-    """See `subtract_numpy`; same result but for the last bit of the sums."""
-    result = np.array(traces, np.float32)
+    """See `subtract_numpy`; same result but for the last bit of the sums. The result is contiguous along time."""
+    result = np.empty(traces.shape[::-1], np.float32)
+    turn(traces, np.float32(factor), result)
     spikes = (
         rows.astype(np.int64),
         units.astype(np.int64),
         shifts.astype(np.int64),
         amplitudes.astype(np.float32),
     )
-    _subtract(result, spikes, waveforms, channels.astype(np.int64), peak, filters)
-    return result
+    by_channel = np.ascontiguousarray(waveforms.transpose(0, 2, 1))
+    _subtract(result, spikes, by_channel, channels.astype(np.int64), peak, filters)
+    return result.T
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+@numba.njit(nogil=True, cache=True)
 def _subtract(
     x: np.ndarray, spikes: tuple, waveforms: np.ndarray, channels: np.ndarray, peak: int, filters: np.ndarray
 ) -> None:
     rows, units, shifts, amplitudes = spikes
-    n_rows, n_channels = x.shape
-    _, n_samples, n_local = waveforms.shape
+    n_channels, n_rows = x.shape
+    _, n_local, n_samples = waveforms.shape
     reach = filters.shape[1] // 2
-    moved = np.empty(n_local, np.float32)
+    padded = np.zeros(n_samples + 4 * reach, np.float32)
     for i in range(len(rows)):
         unit = units[i]
-        weights = amplitudes[i] * filters[shifts[i]]
-        for w in range(max(-reach, peak - rows[i]), min(n_samples + reach, n_rows + peak - rows[i])):
-            moved[:] = 0
-            first, last = max(0, reach - w), min(len(weights), n_samples + reach - w)
-            _mix(waveforms[unit, w + first - reach : w + last - reach], weights[first:last], moved)
-            row = x[rows[i] - peak + w]
-            for k in range(n_local):
-                if channels[unit, k] < n_channels:
-                    row[channels[unit, k]] -= moved[k]
-
-
-@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def _mix(source: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-    """out[k] += sum_m weights[m] source[m, k], four rows a pass."""
-    m = 0
-    while m < len(weights):
-        if m + 3 < len(weights):
-            a, b, c, d = weights[m], weights[m + 1], weights[m + 2], weights[m + 3]
-            s0, s1, s2, s3 = source[m], source[m + 1], source[m + 2], source[m + 3]
-            for k in range(len(out)):
-                out[k] += a * s0[k] + b * s1[k] + c * s2[k] + d * s3[k]
-            m += 4
-        else:
-            a, s0 = weights[m], source[m]
-            for k in range(len(out)):
-                out[k] += a * s0[k]
-            m += 1
+        weights = -amplitudes[i] * filters[shifts[i]]
+        start = rows[i] - peak - reach
+        low, high = max(start, 0), min(start + n_samples + 2 * reach, n_rows)
+        if low >= high:
+            continue
+        for k in range(n_local):
+            c = channels[unit, k]
+            if c < n_channels:
+                padded[2 * reach : 2 * reach + n_samples] = waveforms[unit, k]
+                correlate(padded[low - start :], weights, x[c, low:high])

@@ -6,6 +6,7 @@ import numpy as np
 def subtract(
     traces: np.ndarray,
     *,
+    factor: float,
     rows: np.ndarray,
     units: np.ndarray,
     shifts: np.ndarray,
@@ -19,7 +20,7 @@ def subtract(
 
     Parameters
     ----------
-    traces : (n_rows, n_channels) float32
+    traces : (n_rows, n_channels) numbers; times `factor` they are what spikes are subtracted from
     rows, units, shifts, amplitudes : (n,) spikes; rows may lie outside the block
     waveforms : (n_units, n_samples, n_local) float32 on `channels` (n_units, n_local), padded with n_channels
     peak : sample of a template that lies at the spike's row
@@ -27,11 +28,13 @@ def subtract(
 
     Returns
     -------
-    (n_rows, n_channels) float32, a new array. Spikes are subtracted in the order given.
+    (n_rows, n_channels) float32, in whichever memory order the backend finds best. Spikes are subtracted in the order
+    given.
     """
     n_rows, n_channels = traces.shape
     reach = filters.shape[1] // 2
-    result = np.concatenate([traces, np.zeros((n_rows, 1), np.float32)], axis=1)
+    scaled = traces.astype(np.float32) * np.float32(factor)
+    result = np.concatenate([scaled, np.zeros((n_rows, 1), np.float32)], axis=1)
     for row, unit, shift, amplitude in zip(rows, units, shifts, amplitudes, strict=True):
         padded = np.pad(waveforms[unit], ((2 * reach, 2 * reach), (0, 0)))
         length = waveforms.shape[1] + 2 * reach
