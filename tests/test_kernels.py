@@ -179,6 +179,15 @@ def accumulate_inputs() -> Iterator[Case]:
         yield Case(case.name, case.arrays, case.options | new)
 
 
+def quantize_inputs() -> Iterator[Case]:
+    options = {"median": gaussian(1, 7)[0], "factor": np.float32([64, 3, 0, 1e5, 64, 2, 0.5]), "bar": 80.0}
+    yield Case("zero and huge factors", (20 * gaussian(500, 7),), options)
+    halves = np.arange(-70, 70, dtype=np.float32).reshape(-1, 7) / 2
+    yield Case("halves", (halves,), {"median": np.zeros(7, np.float32), "factor": np.ones(7, np.float32), "bar": 3.0})
+    yield Case("no artifacts", (gaussian(50, 7),), options | {"bar": np.inf})
+    yield Case("empty", (gaussian(0, 7),), options)
+
+
 def scale_inputs() -> Iterator[Case]:
     raw = rng(9).integers(-30000, 30000, (1000, 37)).astype(np.int16)
     for name, traces in {"int16": raw, "not contiguous": raw[::3, ::2], "empty": raw[:0], "one": raw[:1, :1]}.items():
@@ -380,6 +389,7 @@ INPUTS: dict[str, Callable[[], Iterator[Case]]] = {
     "mixture": mixture_inputs,
     "project": project_inputs,
     "pursue": pursue_inputs,
+    "quantize": quantize_inputs,
     "scale": scale_inputs,
     "snippets": snippets_inputs,
     "subtract": subtract_inputs,
@@ -433,6 +443,7 @@ COMPARE: dict[str, Callable[[Any, Any, Case], None]] = {
     "find_peaks": same,
     # responsibilities: float64, sums in another order
     "mixture": nearly(1e-7),
+    "quantize": same,
     "scale": same,
     # eleven products a sample, summed in another order or with fused multiply-adds
     "snippets": nearly(1e-6),

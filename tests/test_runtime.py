@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_info
 from yass_dask.chunked import LazyParts, LazyTraces
 from yass_dask.errors import InputError
 from yass_dask.runtime import Executor, available_cores, choose, one_thread, plan
-from yass_dask.runtime.plan import PROCESS_BYTES, task_bytes, tree_bytes
+from yass_dask.runtime.plan import MOST_BLOCKS, PROCESS_BYTES, task_bytes, tree_bytes
 from yass_dask.store import Store
 
 MB = 2**20
@@ -251,7 +251,7 @@ class TestChoice:
 
 
 TETRODE = FakeRecording(n_samples=3600 * 20_000, n_channels=4, block_samples=20_000, duration_s=3600.0)
-NEUROPIXELS = FakeRecording(n_samples=3600 * 30_000, n_channels=384, block_samples=20_833, duration_s=3600.0)
+NEUROPIXELS = FakeRecording(n_samples=3600 * 30_000, n_channels=384, block_samples=10_416, duration_s=3600.0)
 CHANNEL = FakeRecording(n_samples=30_000, n_channels=1, block_samples=30_000, duration_s=1.0)
 
 
@@ -260,22 +260,23 @@ class TestPlan:
     def test_the_documented_configuration_runs(self, recording: FakeRecording) -> None:
         found = plan(recording, 200 * MB, None, 8)  # type: ignore[arg-type]
         assert found.n_workers == 8
-        assert 1 <= found.chunk_blocks <= 10
+        assert 1 <= found.chunk_blocks <= MOST_BLOCKS
         assert found.bytes_per_task <= 200 * MB
 
     def test_numbers(self) -> None:
         values = 20_000 * 4
         found = plan(TETRODE, 200 * MB, None, 2)  # type: ignore[arg-type]
-        assert found.chunk_blocks == 10
-        assert found.bytes_per_task == values * (10 * (2 + 2) + 20)
+        assert found.chunk_blocks == MOST_BLOCKS
+        assert found.bytes_per_task == values * (MOST_BLOCKS * (2 + 2) + 20)
         assert found.peak_bytes == PROCESS_BYTES + 2 * found.bytes_per_task
         assert found.disk_bytes == 3600 * 4 * (20_000 * 2 + 10_000)
         processes = plan(TETRODE, 200 * MB, None, 2, processes=True)  # type: ignore[arg-type]
         assert processes.peak_bytes == 3 * PROCESS_BYTES + 2 * found.bytes_per_task
 
-    def test_every_worker_gets_a_chunk(self) -> None:
-        short = FakeRecording(n_samples=8 * 100)
-        assert plan(short, None, None, 4).chunk_blocks == 2  # type: ignore[arg-type]
+    def test_every_worker_gets_chunks(self) -> None:
+        for n_blocks, chunk_blocks in [(8, 1), (64, 4)]:
+            short = FakeRecording(n_samples=n_blocks * 100)
+            assert plan(short, None, None, 4).chunk_blocks == chunk_blocks  # type: ignore[arg-type]
         assert plan(CHANNEL, None, None, 4).chunk_blocks == 1  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("processes", [False, True])

@@ -160,7 +160,7 @@ class _Cutter:
         mine = peaks.within(chunk.start, chunk.stop)
         projector = Projector.of(self.noise, basis, self.channels, self.backend)
         found, shifts = [np.zeros((0, self.channels.shape[1], basis.project.shape[1]), np.float32)], []
-        for x, rows, main in self._blocks(overlapped, chunk, mine):
+        for x, rows, main in self._blocks(overlapped, chunk, mine, empty=False):
             shifts.append(tops(x, self.noise, rows, main))
             found.append(projector.features(x, rows, main, shifts[-1]))
         return {
@@ -176,7 +176,7 @@ class _Cutter:
         mine = {name: mine[name][mine["is_clear"]] for name in ("sample_index", "channel_index")}
         waveform = np.zeros((self.n_samples, self.n_samples))
         lagged = np.zeros((2, self.n_samples))
-        for traces, rows, main in self._blocks(overlapped, chunk, mine):
+        for traces, rows, main in self._blocks(overlapped, chunk, mine, empty=True):
             x = self.noise.whiten(traces, self.backend)
             cut = self._cut(x, rows, main[:, None], tops(traces, self.noise, rows, main))[:, :, 0].astype(np.float64)
             cut /= np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-9)
@@ -184,11 +184,13 @@ class _Cutter:
             lagged += quiet_products(x, self.n_samples, around)
         return {"waveform": waveform[None], "products": lagged[:1], "count": lagged[1:]}
 
-    def _blocks(self, overlapped: np.ndarray, chunk: Chunk, events: dict) -> Any:
-        """Yield (block in noise standard deviations, rows of its events, their channels) for each block."""
+    def _blocks(self, overlapped: np.ndarray, chunk: Chunk, events: dict, *, empty: bool) -> Any:
+        """Yield (block in noise standard deviations, rows of its events, their channels); if `empty`, without any too."""
         traces = self.clean.within(chunk.start - self.halo, chunk.stop + self.halo)
         for block in blocks(overlapped, chunk, self.halo):
             low, high = np.searchsorted(events["sample_index"], [block.start, block.stop])
+            if low == high and not empty:
+                continue
             x = traces.to_sd(block.traces, block.start - self.halo)
             rows = (events["sample_index"][low:high] - block.start + self.halo).astype(np.int32)
             yield x, rows, events["channel_index"][low:high]

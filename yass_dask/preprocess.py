@@ -192,32 +192,30 @@ def _clean_chunk(
 ) -> np.ndarray:
     cleaned = np.empty((chunk.stop - chunk.start, overlapped.shape[1]), np.int16)
     factor = np.where(scale.bad, 0, COUNTS_PER_SD / scale.sd).astype(np.float32)
-    limits = np.iinfo(np.int16)
+    n_good, bar = np.count_nonzero(~scale.bad), np.inf if artifact_sd is None else artifact_sd * COUNTS_PER_SD
     for block in blocks(overlapped, chunk, conditioner.halo):
-        counts = (conditioner.condition(block.traces, block.start) - scale.median) * factor
-        if artifact_sd is not None:
-            artifact = artifacts(counts[:, ~scale.bad], artifact_sd * COUNTS_PER_SD, conditioner.margin)
-            counts = counts[conditioner.margin : len(counts) - conditioner.margin]
-            counts[artifact] = 0
-        counts[~conditioner.usable(block.start, len(counts))] = 0
-        np.clip(np.rint(counts, out=counts), limits.min, limits.max, out=counts)
+        traces = conditioner.condition(block.traces, block.start)
+        counts, n_loud = kernel("quantize", conditioner.backend)(traces, median=scale.median, factor=factor, bar=bar)
+        blank = artifacts(n_loud, n_good, conditioner.margin)
+        counts = counts[conditioner.margin : len(counts) - conditioner.margin]
+        counts[blank | ~conditioner.usable(block.start, len(counts))] = 0
         cleaned[block.start - chunk.start : block.stop - chunk.start] = counts[: block.stop - block.start]
     return cleaned
 
 
-def artifacts(traces: np.ndarray, bar: float, margin: int) -> np.ndarray:
-    """(n_samples - 2 margin,) bool: within `margin` of a sample at which most channels are beyond `bar` at once.
+def artifacts(n_loud: np.ndarray, n_good: int, margin: int) -> np.ndarray:
+    """(n_samples - 2 margin,) bool: within `margin` of a sample at which most channels are loud at once.
 
     A shock, a light or a lick reaches all channels; the largest neuron does not reach so many. On fewer than
     MIN_ARTIFACT_CHANNELS channels it may, and nothing is called an artifact.
 
     Parameters
     ----------
-    traces : (n_samples, n_good) array, with `margin` samples more on both sides than are asked for
+    n_loud : (n_samples,) number of loud channels, of `margin` samples more on both sides than are asked for
+    n_good : number of good channels
     """
-    n_core = len(traces) - 2 * margin
-    if traces.shape[1] < MIN_ARTIFACT_CHANNELS:
-        return np.zeros(n_core, bool)
-    loud = np.count_nonzero(np.abs(traces) > bar, axis=1) > ARTIFACT_SHARE * traces.shape[1]
-    so_far = np.concatenate([[0], np.cumsum(loud)])
-    return so_far[2 * margin + 1 :] > so_far[: len(traces) - 2 * margin]
+    if n_good < MIN_ARTIFACT_CHANNELS:
+        return np.zeros(len(n_loud) - 2 * margin, bool)
+    so_far = np.concatenate([[0], np.cumsum(n_loud > ARTIFACT_SHARE * n_good)])
+    blank: np.ndarray = so_far[2 * margin + 1 :] > so_far[: len(n_loud) - 2 * margin]
+    return blank

@@ -39,12 +39,12 @@ def shift_index(shift: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(np.asarray(shift) * STEPS + 0.5) + CENTER, 0, N_SHIFTS - 1).astype(np.int32)
 
 
-def shifted(waveforms: np.ndarray) -> np.ndarray:
-    """All shifts of waveforms (..., n_samples, n_channels) -> (N_SHIFTS, ..., n_samples, n_channels) float32."""
-    pad = [(0, 0)] * (waveforms.ndim - 2) + [(REACH, REACH), (0, 0)]
-    padded = np.pad(waveforms, pad)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * REACH + 1, axis=-2)
-    return np.einsum("...tcm,im->i...tc", windows, shift_filters(), optimize=True).astype(np.float32)
+def shifted(waveform: np.ndarray, index: int) -> np.ndarray:
+    """A waveform (n_samples, n_channels) shifted by an index of the bank, float32; zeros come in from the ends."""
+    padded = np.pad(waveform, ((REACH, REACH), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * REACH + 1, axis=0)
+    moved: np.ndarray = (windows @ shift_filters()[index]).astype(np.float32)
+    return moved
 
 
 def opposite(index: np.ndarray) -> np.ndarray:

@@ -131,6 +131,8 @@ def local_channels(recording: Recording, limit: int) -> np.ndarray:
 
 FIXED_POINT = 1024
 """Sums are kept in whole 1/1024 sd: integer sums do not depend on the order of the chunks' borders."""
+LARGEST = 2 * 512 * FIXED_POINT
+"""No addend is larger: traces end at 512 sd, an amplitude stays well below 2."""
 
 
 def average(traces: StandardTraces, events: Events, params: TemplatesParams, backend: str) -> LazyParts:
@@ -149,7 +151,8 @@ def average(traces: StandardTraces, events: Events, params: TemplatesParams, bac
     margin = recording.samples(params.align_ms) + subsample.REACH
     before = recording.samples(params.before_ms) + margin
     n_samples = before + recording.samples(params.after_ms) + margin + 1
-    averager = _Averager(traces, before, n_samples, local_channels(recording, params.max_channels), backend)
+    dtype = np.dtype(np.int32 if params.max_spikes * LARGEST < np.iinfo(np.int32).max else np.int64)
+    averager = _Averager(traces, before, n_samples, local_channels(recording, params.max_channels), dtype, backend)
     parts = chunk_tasks("templates", averager.sums, recording, averager.halo, events)
     return LazyParts(parts, params, 1, lambda table: _means(table, margin))
 
@@ -160,6 +163,8 @@ class _Averager:
     before: int
     n_samples: int
     channels: np.ndarray
+    dtype: np.dtype[Any]
+    """Of the sums on disk"""
     backend: str
 
     @property
@@ -191,7 +196,7 @@ class _Averager:
             "main_channel": mine["main_channel"][first].astype(np.int32),
             "count": np.bincount(index, minlength=len(units)).astype(np.int64),
             "power": power,
-            "sums": sums,
+            "sums": sums.astype(self.dtype),
         }
 
 
@@ -236,13 +241,13 @@ def aligned(averages: Averages, ids: np.ndarray, clean: Clean, params: Templates
     channels = local_channels(recording, params.max_channels)[averages.main_channels]
     scaled = long * np.append(clean.unit_per_sd, 0)[channels][:, None, :]
     move = recording.samples(params.align_ms)
-    shifted = subsample.shifted(long)
     result = np.zeros((len(long), n_samples, long.shape[2]), np.float32)
     for u in range(len(long)):
         centre = margin + peak
         window = np.abs(scaled[u, centre - move : centre + move + 1])
         row, k = np.unravel_index(int(window.argmax()), window.shape)
         top = centre - move + int(row)
-        index = peak_shift(*(np.sign(scaled[u, top, k]) * scaled[u, top + d, k] for d in (-1, 0, 1)))
-        result[u] = shifted[subsample.opposite(index), u, top - peak : top - peak + n_samples]
+        beside = (np.sign(scaled[u, top, k]) * scaled[u, top + d, k] for d in (-1, 0, 1))
+        moved = subsample.shifted(long[u], int(subsample.opposite(peak_shift(*beside))))
+        result[u] = moved[top - peak : top - peak + n_samples]
     return Templates(result, channels, averages.n_spikes, ids, peak, recording.n_channels)

@@ -174,6 +174,8 @@ class _FrameCutter:
         traces = self.residual.within(chunk.start - self.halo, chunk.stop + self.halo)
         for block in blocks(overlapped, chunk, self.halo):
             a, b = np.searchsorted(spike, np.searchsorted(mine["sample_index"], [block.start, block.stop]))
+            if a == b:
+                continue
             x = traces.to_sd(block.traces, block.start - self.halo)
             at = mine["sample_index"][spike[a:b]] - block.start + self.halo + frames.lag[frame[a:b]]
             left = projector.features(x, at, frames.other[frame[a:b]], mine["shift"][spike[a:b]])

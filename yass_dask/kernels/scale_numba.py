@@ -3,7 +3,8 @@
 import numba
 import numpy as np
 
-SQUARE = 16
+ROWS, CHANNELS = 128, 32
+"""So much is turned at a time (measured): it stays in the cache, and rows of the result are written in long pieces."""
 
 
 def scale(traces: np.ndarray, *, factor: float) -> np.ndarray:
@@ -15,11 +16,12 @@ def scale(traces: np.ndarray, *, factor: float) -> np.ndarray:
 
 @numba.njit(nogil=True, cache=True)
 def turn(x: np.ndarray, factor: np.float32, out: np.ndarray) -> None:
-    """out[c, t] = factor x[t, c], in squares that stay in the cache."""
+    """out[c, t] = factor x[t, c], piece by piece."""
     n_rows, n_channels = x.shape
-    for t0 in range(0, n_rows, SQUARE):
-        t1 = min(t0 + SQUARE, n_rows)
-        for c0 in range(0, n_channels, SQUARE):
-            for c in range(c0, min(c0 + SQUARE, n_channels)):
-                for t in range(t0, t1):
-                    out[c, t] = np.float32(x[t, c]) * factor
+    for t0 in range(0, n_rows, ROWS):
+        t1 = min(t0 + ROWS, n_rows)
+        for c0 in range(0, n_channels, CHANNELS):
+            for c in range(c0, min(c0 + CHANNELS, n_channels)):
+                row = out[c, t0:t1]
+                for i in range(t1 - t0):
+                    row[i] = np.float32(x[t0 + i, c]) * factor

@@ -10,8 +10,12 @@ from yass_dask.errors import InputError
 if TYPE_CHECKING:
     from yass_dask.recording import Recording
 
-LONGEST_CHUNK_BLOCKS = 10
-"""Some seconds: a longer chunk gains no speed, and makes a kill lose more."""
+LONGEST_CHUNK_BLOCKS, MOST_BLOCKS, CHUNK_VALUES = 10, 60, 10_000_000
+"""Some seconds, of few channels more, so that tasks are long against what starting one takes: a longer chunk gains no
+speed, and makes a kill lose more."""
+
+CHUNKS_PER_WORKER = 4
+"""At least, where blocks are that many: workers should end together."""
 
 PROCESS_BYTES = 300 * 2**20
 """A Python process with the libraries loaded: 160 MB are its own, and glibc keeps up to as much of what was freed."""
@@ -109,9 +113,11 @@ def plan(
 def _longest(
     recording: Recording, max_memory: int | None, memory_limit: int | None, workers: int, processes: bool
 ) -> int:
-    """Most blocks per chunk that fit, with at least one chunk for every worker."""
+    """Most blocks per chunk that fit, with some chunks for every worker."""
     n_blocks = max(1, -(-recording.n_samples // recording.block_samples))
-    chunk_blocks = max(1, min(LONGEST_CHUNK_BLOCKS, -(-n_blocks // workers)))
+    longest = CHUNK_VALUES // (recording.block_samples * recording.n_channels)
+    longest = max(LONGEST_CHUNK_BLOCKS, min(longest, MOST_BLOCKS))
+    chunk_blocks = max(1, min(longest, -(-n_blocks // (CHUNKS_PER_WORKER * workers))))
     while chunk_blocks > 1:
         in_task = task_bytes(recording, chunk_blocks)
         fits_task = max_memory is None or in_task <= max_memory
