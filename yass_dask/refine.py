@@ -218,7 +218,7 @@ def without_duplicates(
     Joins go from the nearest pair on; the template of more spikes stands for both. Returns the audit as well.
     """
     ranked = low_rank(templates, noise, 5, templates.n_channels)
-    sd = np.sqrt(noise_levels(ranked, noise))
+    sd = np.sqrt(np.maximum(noise_levels(ranked, noise), 1e-9))
     root = np.arange(len(templates))
     itself = root.copy()
     audit: list[dict[str, Any]] = []

@@ -129,7 +129,7 @@ def local_channels(recording: Recording, limit: int) -> np.ndarray:
 
 # --- averages ---
 
-FIXED_POINT = 1024
+FIXED_POINT, SLAB_ROWS = 1024, 256
 """Sums are kept in whole 1/1024 sd: integer sums do not depend on the order of the chunks' borders."""
 LARGEST = 2 * 512 * FIXED_POINT
 """No addend is larger: traces end at 512 sd, an amplitude stays well below 2."""
@@ -217,9 +217,11 @@ def _means(table: Mapping[str, Any], margin: int) -> Averages:
     units = np.asarray(table["unit_index"][:])
     n_units = int(units.max()) + 1 if len(units) else 0
     totals = {name: np.zeros((n_units, *table[name].shape[1:]), np.int64) for name in ("sums", "power", "count")}
-    for start in range(0, len(units), 256):
-        for name, total in totals.items():
-            np.add.at(total, units[start : start + 256], np.asarray(table[name][start : start + 256]))
+    for start in range(0, len(units), SLAB_ROWS):
+        slab = {name: np.asarray(table[name][start : start + SLAB_ROWS]) for name in totals}
+        for i, unit in enumerate(units[start : start + SLAB_ROWS]):
+            for name, total in totals.items():
+                total[unit] += slab[name][i]
     main = np.zeros(n_units, np.int32)
     main[units] = np.asarray(table["main_channel"][:])
     power = np.maximum(totals["power"], 1)[:, None, None]
