@@ -77,7 +77,8 @@ def peaks(golden) -> Events:
 
 def compute(lazy: LazyParts) -> Any:
     parts = dask.compute(*lazy.parts.values(), scheduler="sync")
-    return lazy.open({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return lazy.open(joined if lazy.reduce is None else lazy.reduce(iter(parts)))
 
 
 def test_the_reference_is_independent_small_and_up_to_date(make, golden, chunk_blocks):

@@ -119,14 +119,16 @@ class LazyParts:
     """A result in parts not yet computed: each part is one task and one resumable file.
 
     A part is a Delayed that gives a mapping of field name to array. When all are there, each field is the
-    concatenation of the parts along the first axis, in the order of the mapping. `open` takes the mapping of the
-    joined (zarr) arrays, and gives what the next stage takes.
+    concatenation of the parts along the first axis, in the order of the mapping; or `reduce` makes the fields of the
+    parts, given one at a time. `open` takes the mapping of the joined (zarr) arrays, and gives what the next stage
+    takes.
     """
 
     parts: Mapping[str, Delayed]
     params: Any
     version: int
     open: Callable[[Mapping[str, Any]], Any]
+    reduce: Callable[[Iterator[Arrays]], Arrays] | None = None
 
     @classmethod
     def one(

@@ -185,7 +185,7 @@ class _Cutter:
         return {"waveform": waveform[None], "products": lagged[:1], "count": lagged[1:]}
 
     def _blocks(self, overlapped: np.ndarray, chunk: Chunk, events: dict, *, empty: bool) -> Any:
-        """Yield (block in noise standard deviations, rows of its events, their channels); blocks without any if asked."""
+        """Yield (block in noise standard deviations, rows of its events, their channels), `empty`: without any too."""
         traces = self.clean.within(chunk.start - self.halo, chunk.stop + self.halo)
         for block in blocks(overlapped, chunk, self.halo):
             low, high = np.searchsorted(events["sample_index"], [block.start, block.stop])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask import subsample
 from yass_dask.backends import kernel
-from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
+from yass_dask.chunked import Arrays, Chunk, LazyParts, blocks, chunk_tasks
 from yass_dask.errors import InputError
 from yass_dask.events import Events
 from yass_dask.geometry import nearest_channels
@@ -129,7 +129,7 @@ def local_channels(recording: Recording, limit: int) -> np.ndarray:
 
 # --- averages ---
 
-FIXED_POINT, SLAB_ROWS = 1024, 256
+FIXED_POINT = 1024
 """Sums are kept in whole 1/1024 sd: integer sums do not depend on the order of the chunks' borders."""
 LARGEST = 2 * 512 * FIXED_POINT
 """No addend is larger: traces end at 512 sd, an amplitude stays well below 2."""
@@ -154,7 +154,7 @@ def average(traces: StandardTraces, events: Events, params: TemplatesParams, bac
     dtype = np.dtype(np.int32 if params.max_spikes * LARGEST < np.iinfo(np.int32).max else np.int64)
     averager = _Averager(traces, before, n_samples, local_channels(recording, params.max_channels), dtype, backend)
     parts = chunk_tasks("templates", averager.sums, recording, averager.halo, events)
-    return LazyParts(parts, params, 1, lambda table: _means(table, margin))
+    return LazyParts(parts, params, 2, lambda table: _open_means(table, margin), reduce=_means)
 
 
 @dataclass(frozen=True)
@@ -212,20 +212,36 @@ class Averages:
     """Samples more on both sides than a template has"""
 
 
-def _means(table: Mapping[str, Any], margin: int) -> Averages:
-    """Join the chunks' sums, some rows at a time."""
-    units = np.asarray(table["unit_index"][:])
-    n_units = int(units.max()) + 1 if len(units) else 0
-    totals = {name: np.zeros((n_units, *table[name].shape[1:]), np.int64) for name in ("sums", "power", "count")}
-    for start in range(0, len(units), SLAB_ROWS):
-        slab = {name: np.asarray(table[name][start : start + SLAB_ROWS]) for name in totals}
-        for i, unit in enumerate(units[start : start + SLAB_ROWS]):
-            for name, total in totals.items():
-                total[unit] += slab[name][i]
-    main = np.zeros(n_units, np.int32)
-    main[units] = np.asarray(table["main_channel"][:])
+def _means(parts: Iterator[Arrays]) -> dict[str, np.ndarray]:
+    """Mean waveform, main channel and number of events of each unit, from the sums of all chunks."""
+    totals: dict[str, np.ndarray] = {}
+    for part in parts:
+        units = part["unit_index"]
+        for name in ("sums", "power", "count"):
+            totals[name] = _with_rows(totals.get(name), units, part[name], np.int64)
+            for unit, row in zip(units, part[name], strict=True):
+                totals[name][unit] += row
+        totals["main_channel"] = _with_rows(totals.get("main_channel"), units, part["main_channel"], np.int32)
+        totals["main_channel"][units] = part["main_channel"]
     power = np.maximum(totals["power"], 1)[:, None, None]
-    return Averages((totals["sums"] / power).astype(np.float32), main, totals["count"], margin)
+    return {
+        "waveforms": (totals["sums"] / power).astype(np.float32),
+        "main_channel": totals["main_channel"],
+        "count": totals["count"],
+    }
+
+
+def _with_rows(total: np.ndarray | None, units: np.ndarray, rows: np.ndarray, dtype: Any) -> np.ndarray:
+    """A total with a row for each of these units; zeros where there was none."""
+    if total is None:
+        total = np.zeros((0, *rows.shape[1:]), dtype)
+    missing = int(units.max(initial=-1)) + 1 - len(total)
+    return total if missing <= 0 else np.concatenate([total, np.zeros((missing, *total.shape[1:]), dtype)])
+
+
+def _open_means(table: Mapping[str, Any], margin: int) -> Averages:
+    waveforms, main, count = (np.asarray(table[name][:]) for name in ("waveforms", "main_channel", "count"))
+    return Averages(waveforms, main, count, margin)
 
 
 # --- alignment ---

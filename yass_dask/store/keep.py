@@ -168,7 +168,9 @@ class _PartsWork:
         return parts.write_tasks(self.lazy.parts, self.stage, [name for name in names if name not in there])
 
     def finish(self) -> None:
-        self.stage.complete(parts.join(self.stage, list(self.lazy.parts)))
+        names, reduce = list(self.lazy.parts), self.lazy.reduce
+        fields = parts.join(self.stage, names) if reduce is None else parts.reduce(self.stage, names, reduce)
+        self.stage.complete(fields)
 
 
 @dataclass(frozen=True)

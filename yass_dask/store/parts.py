@@ -7,7 +7,7 @@ checksum of every member.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -78,6 +78,21 @@ def join(stage: Stage, names: Sequence[str]) -> tuple[str, ...]:
         layout = _joined_layout(field, specs, names)
         zarrays.put_rows(stage.path / field, layout, _pieces(stage, field, names, specs), stage.scratch)
     return fields
+
+
+def reduce(
+    stage: Stage, names: Sequence[str], make: Callable[[Iterator[Mapping[str, np.ndarray]]], Mapping[str, np.ndarray]]
+) -> tuple[str, ...]:
+    """Make the arrays of the parts, of which one is in memory at a time; return the fields."""
+    arrays = make(_whole(part_file(stage, name)) for name in names)
+    for field, values in arrays.items():
+        layout = zarrays.layout_for(len(values), values.shape[1:], values.dtype)
+        zarrays.put_rows(stage.path / field, layout, [values], stage.scratch)
+    return tuple(sorted(arrays))
+
+
+def _whole(path: Path) -> dict[str, np.ndarray]:
+    return {field: _read(path, field) for field in _specs(path)}
 
 
 _Spec = dict[str, tuple[tuple[int, ...], np.dtype]]
