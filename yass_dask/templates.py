@@ -184,12 +184,15 @@ class _Averager:
                 continue
             x = traces.to_sd(block.traces, block.start - self.halo)
             a = mine["amplitude"][low:high]
-            sums += kernel("accumulate", self.backend)(
-                x, rows=mine["sample_index"][low:high] - block.start + self.halo, groups=index[low:high],
+            here, groups = np.unique(index[low:high], return_inverse=True)
+            added = kernel("accumulate", self.backend)(
+                x, rows=mine["sample_index"][low:high] - block.start + self.halo, groups=groups,
                 channels=self.channels[mine["main_channel"][low:high]], weights=a * FIXED_POINT, before=self.before,
-                n_samples=self.n_samples, n_groups=len(units), shifts=subsample.opposite(mine["shift"][low:high]),
+                n_samples=self.n_samples, n_groups=len(here), shifts=subsample.opposite(mine["shift"][low:high]),
                 filters=subsample.shift_filters(),
             )  # fmt: skip
+            for unit, more in zip(here, added, strict=True):
+                sums[unit] += more
             np.add.at(power, index[low:high], np.rint(a * a * FIXED_POINT).astype(np.int64))
         return {
             "unit_index": units.astype(np.int32),

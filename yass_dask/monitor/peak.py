@@ -54,17 +54,20 @@ class PeakMemory:
         Largest sample so far.
     seconds : float
         Wall time, final when the context has ended.
+    cpu_seconds : float
+        Processor time of this process and its threads, likewise.
     """
 
     def __init__(self, interval_s: float = INTERVAL_S) -> None:
         self.bytes = 0
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
         self._interval_s = interval_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
 
     def __enter__(self) -> PeakMemory:
-        self._began = time.perf_counter()
+        self._began, self._cpu_began = time.perf_counter(), time.process_time()
         self._sample()
         self._thread.start()
         return self
@@ -76,6 +79,7 @@ class PeakMemory:
         self._thread.join()
         self._sample()
         self.seconds = time.perf_counter() - self._began
+        self.cpu_seconds = time.process_time() - self._cpu_began
 
     def _watch(self) -> None:
         wait = self._interval_s

@@ -102,7 +102,8 @@ class Keep:
             self._compute(stage.name, tasks, work.n_parts)
             with readable_errors(stage.path):
                 work.finish()
-        timing = {"seconds": peak.seconds, "peak_bytes": peak.bytes, "parts": work.n_parts}
+        timing = {"seconds": peak.seconds, "cpu_seconds": peak.cpu_seconds, "peak_bytes": peak.bytes}
+        timing["parts"] = work.n_parts
         self.run.record(stage.name, timing)
         self.run.progress.finish(stage.name)
 
