@@ -1,4 +1,4 @@
-# make demo | test | lint | bench-accuracy | bench-report | clean.  PYTHON=/path/to/python3.12 chooses another interpreter.
+# make demo | test | lint | bench-accuracy | bench-report | bench-kernels | bench-scaling | clean.  PYTHON=/path/to/python3.12 chooses another interpreter.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
   $(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint bench-accuracy bench-report clean
+.PHONY: demo test lint bench-accuracy bench-report bench-kernels bench-scaling clean
 
 demo: $(PACKAGE)
 	$(BIN)/yass demo demo
@@ -42,6 +42,13 @@ bench-accuracy: $(BENCH) $(if $(filter-out yass_dask% oracle,$(SORTERS)),$(PEERS
 
 bench-report: $(BENCH)
 	.venv-bench/bin/python -m benchmarks.accuracy report
+
+# Kernels against their floors and NumPy; sorts of more channels and longer recordings. OPTIONS as --help tells.
+bench-kernels: $(BENCH)
+	.venv-bench/bin/python -m benchmarks.kernels $(filter-out --oracle --warm,$(OPTIONS))
+
+bench-scaling: $(BENCH)
+	.venv-bench/bin/python -m benchmarks.scaling $(filter-out --oracle --warm,$(OPTIONS))
 
 $(BENCH):
 	$(PYTHON) -m venv --clear .venv-bench

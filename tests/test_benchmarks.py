@@ -59,9 +59,10 @@ def test_no_stage_calls_another_sorter():
         assert [name for name in imported(path) if name.startswith(others)] == [], path
 
 
-def test_readme_table_comes_from_the_lines():
-    shown = report.section_of(README)
-    assert shown == report.readme_section(read(lines.RESULTS)), "run: make bench-report"
+def test_readme_tables_come_from_the_lines():
+    told = read(lines.RESULTS)
+    assert report.section_of(README, "accuracy") == report.readme_section(told), "run: make bench-report"
+    assert report.section_of(README, "speed") == report.speed_section(told), "run: make bench-report"
 
 
 def test_full_tables_come_from_the_lines():
@@ -123,10 +124,11 @@ def test_lines_are_read_back(tmp_path):
 
 
 def test_section_is_replaced_between_the_marks_only():
-    text = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
-    assert report.replaced(text, "new\n") == f"before\n{report.BEGIN}\nnew\n{report.END}\nafter\n"
+    begin, end = report.marks("speed")
+    text = f"before\n{begin}\nold\n{end}\nafter\n"
+    assert report.replaced(text, "speed", "new\n") == f"before\n{begin}\nnew\n{end}\nafter\n"
     with pytest.raises(ValueError, match="no <!--"):
-        report.replaced("nothing", "new\n")
+        report.replaced("nothing", "speed", "new\n")
 
 
 def test_unknown_sorter():

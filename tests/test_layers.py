@@ -93,8 +93,13 @@ def test_imports_are_read():
 # --- doors --------------------------------------------------------------------------------------------------
 
 
-def test_numba_is_imported_by_its_kernels_only():
-    assert importers("numba") == {name for name in KERNELS if name.endswith("_numba.py")}
+def test_numba_is_imported_by_its_kernels_and_the_loops_they_share_only():
+    kernels, shared = {name for name in KERNELS if name.endswith("_numba.py")}, importers("numba")
+    shared -= kernels
+    assert shared == {"kernels/loops.py", "kernels/pursuit_state.py"}
+    for name in shared:
+        assert importers(f"yass_dask.kernels.{Path(name).stem}") <= kernels | shared
+    assert kernels <= importers("numba")
 
 
 def test_no_gpu_library_is_imported_but_by_its_kernels():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +250,39 @@ class TestChoice:
             assert isinstance(executor.client, distributed.Client)
             workers = executor.client.scheduler_info()["workers"].values()
             assert [worker["memory_limit"] for worker in workers] == [700 * MB] * 2
+
+
+class TestProfile:
+    def test_a_report_of_every_stage(self, tmp_path: Path) -> None:
+        """What it was, how many tasks, and where the time went: into the one function that ran."""
+        tasks = {str(i): delayed(_spin)(0.2) for i in range(3)}
+        Executor("threads", 2, profile=tmp_path / "profile").run(tasks, lambda name: None, label="spin")
+        facts = json.loads((tmp_path / "profile" / "spin.json").read_text())
+        assert facts["stage"] == "spin"
+        assert facts["tasks"] == 3
+        assert facts["graph_bytes"] > 100
+        assert facts["seconds"] >= 0.2
+        assert abs(sum(facts["shares"].values()) - 1) < 0.01
+        lines = (tmp_path / "profile" / "spin.txt").read_text().splitlines()
+        table = lines[lines.index("  self  total  function") + 1 :]
+        assert any(line.endswith("_spin") for line in table[:3])
+
+    def test_a_failed_stage_leaves_none(self, tmp_path: Path) -> None:
+        with pytest.raises(ZeroDivisionError):
+            Executor("sync", profile=tmp_path).run({"a": delayed(divmod)(1, 0)}, lambda name: None, label="fails")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_dasks_own_report_of_a_cluster(self, tmp_path: Path, local: Executor) -> None:
+        profiled = replace(local, profile=tmp_path / "profile")
+        profiled.run(_touch_tasks(tmp_path, 2), lambda name: None, label="touch")
+        assert "<html" in (tmp_path / "profile" / "touch.html").read_text(encoding="utf-8")[:200]
+
+
+def _spin(seconds: float) -> int:
+    count, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        count += 1
+    return count
 
 
 TETRODE = FakeRecording(n_samples=3600 * 20_000, n_channels=4, block_samples=20_000, duration_s=3600.0)

@@ -99,6 +99,9 @@ def sort(
         str, typer.Option("--logger-level", "-l", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
     ] = "INFO",
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Write a performance report of every stage into OUT/profile.")
+    ] = False,
 ) -> None:
     """Sort the recording of a configuration file; run again after a stop, it goes on where it was."""
     from yass_dask.commands import SortOptions, run_sort
@@ -117,6 +120,7 @@ def sort(
         keep_traces=keep_traces,
         logger_level=logger_level,
         progress=not no_progress,
+        profile=profile,
     )
     _run(lambda: run_sort(options))
 

@@ -45,6 +45,7 @@ class SortOptions:
     keep_traces: bool = True
     logger_level: str = "INFO"
     progress: bool = True
+    profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,11 @@ def _sort(job: _Job, store: Store) -> str:
 def _call_sort(job: _Job, store: Store, plan: Plan, progress: Progress) -> Sorting:
     from yass_dask.pipeline import sort
     from yass_dask.runtime import Executor
+    from yass_dask.store.folder import PROFILE
 
-    executor = Executor(job.cluster.scheduler, plan.n_workers, job.config.resources.memory_limit)
+    profile = store.path / PROFILE if job.options.profile else None
+    limit = job.config.resources.memory_limit
+    executor = Executor(job.cluster.scheduler, plan.n_workers, limit, profile=profile)
     with executor.open() as opened:
         return sort(
             job.recording.with_chunks(plan.chunk_blocks),

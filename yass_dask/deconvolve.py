@@ -233,7 +233,8 @@ class Residual:
     """Clean traces less the spikes found in them; stands wherever clean traces do."""
 
     clean: Clean
-    templates: Templates
+    templates: Any
+    """Templates, or StoredTemplates (after `within`: Templates)"""
     spikes: Any
     """Spikes, or (after `within`) the fields of those nearby"""
     backend: str
@@ -245,8 +246,9 @@ class Residual:
 
     def within(self, start: int, stop: int) -> Residual:
         """The same with the spikes of samples [start, stop) and around in memory."""
-        reach = self.templates.n_samples + subsample.REACH
-        return replace(self, templates=self.templates.packed(), spikes=self.spikes.within(start - reach, stop + reach))
+        templates = self.templates.load().packed()
+        reach = templates.n_samples + subsample.REACH
+        return replace(self, templates=templates, spikes=self.spikes.within(start - reach, stop + reach))
 
     def to_sd(self, traces: np.ndarray, start: int) -> np.ndarray:
         """Noise standard deviations of samples from `start` on, spikes subtracted."""

@@ -148,7 +148,7 @@ def refine(
 ) -> Units:  # fmt: skip
     """Look at cleaned spikes: split, join, drop; average again; find in the residual what was missed."""
     recording, templates = clean.recording, units.templates
-    residual = Residual(clean, templates, spikes, backend)
+    residual = Residual(clean, units.stored, spikes, backend)
     chosen = keep("spikes" + round_, choose_spikes(spikes, params.merge.max_spikes))
     frames = find_frames(templates, matched, basis, recording, params.features, params.merge.max_distance)
     frames = keep("frames" + round_, frames)

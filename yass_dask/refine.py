@@ -19,7 +19,7 @@ from yass_dask.merge import Revision
 from yass_dask.noise import Noise
 from yass_dask.preprocess import Clean
 from yass_dask.sums import find_partners, without_sums
-from yass_dask.templates import Averages, Templates, TemplatesParams, aligned, local_channels
+from yass_dask.templates import Averages, StoredTemplates, Templates, TemplatesParams, aligned, local_channels
 
 MAX_DUPLICATE_SHARE = 0.5
 """Templates that differ by more than this share of the smaller one's norm are no duplicates, however small."""
@@ -39,6 +39,8 @@ class Units:
     next_id: int
     audit: list[dict[str, Any]]
     """Lines {unit, action, into, reason}, in the order of the decisions; action is found, split, merge or drop"""
+    stored: StoredTemplates | None = None
+    """The same templates, for tasks"""
 
 
 def first_units(averages: Averages, clean: Clean, noise: Noise, params: TemplatesParams) -> LazyParts:
@@ -126,11 +128,9 @@ def _fields(
 
 
 def _open(table: Mapping[str, Any]) -> Units:
-    fields = {name: np.asarray(table[name][:]) for name in table}
-    peak, n_channels = int(fields["peak"][0]), int(fields["n_channels"][0])
-    waveforms, channels, n_spikes, ids = (fields[name] for name in ("waveforms", "channels", "n_spikes", "ids"))
-    templates = Templates(waveforms, channels, n_spikes, ids, peak, n_channels)
-    return Units(templates, fields["levels"], int(fields["next_id"][0]), json.loads(fields["audit"].tobytes()))
+    levels, next_id, audit = (np.asarray(table[name][:]) for name in ("levels", "next_id", "audit"))
+    stored = StoredTemplates(table)
+    return Units(stored.load(), levels, int(next_id[0]), json.loads(audit.tobytes()), stored)
 
 
 # --- old units ---

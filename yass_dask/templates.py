@@ -64,6 +64,10 @@ class Templates:
     def __len__(self) -> int:
         return len(self.waveforms)
 
+    def load(self) -> Templates:
+        """Itself: they are in memory."""
+        return self
+
     @property
     def n_samples(self) -> int:
         return int(self.waveforms.shape[1])
@@ -110,6 +114,21 @@ class Templates:
         """(n_units,) channel of the largest extremum in the recording's unit."""
         scaled = np.abs(self.waveforms).max(axis=1) * np.append(unit_per_sd, 0)[self.channels]
         return np.take_along_axis(self.channels, scaled.argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+@dataclass(frozen=True)
+class StoredTemplates:
+    """Templates on disk: a small handle that travels to tasks."""
+
+    table: Mapping[str, Any]
+
+    def load(self) -> Templates:
+        """The templates in memory."""
+        waveforms, channels, n_spikes, ids, peak, n_channels = (
+            np.asarray(self.table[name][:])
+            for name in ("waveforms", "channels", "n_spikes", "ids", "peak", "n_channels")
+        )
+        return Templates(waveforms, channels, n_spikes, ids, int(peak[0]), int(n_channels[0]))
 
 
 def refuse_too_short(recording: Recording, params: TemplatesParams) -> None:

@@ -12,11 +12,18 @@ from benchmarks.accuracy.names import NAMES, ORACLE, OTHER_NAMES, OURS, PAPER, i
 
 README = ROOT / "README.md"
 FULL = RESULTS.with_suffix(".md")
-BEGIN, END = "<!-- accuracy -->", "<!-- /accuracy -->"
+ACCURACY, SPEED = "accuracy", "speed"
+"""Sections of the README, between marks of these names"""
+NEARLY = 0.05
+"""A peer is accurate whose mean accuracy is within this of the best peer's."""
 BINS = ("snr<5", "snr5-8", "snr8-15", "snr>15")
 README_HEADER = (
     "recording", "seeds", "units", OURS, "good", "false", "SNR >= 8", "collisions", "with true templates",
     "best peer", "its accuracy", "its good", "its false", "error to its",
+)  # fmt: skip
+SPEED_HEADER = (
+    "recording", "channels", f"{OURS}, x real time", "peak MB", "fastest accurate peer", "its x real time",
+    "its peak MB", "times faster",
 )  # fmt: skip
 FULL_HEADER = (
     "sorter", "seeds", "accuracy", "good", "found", "false", "redundant", "overmerged", "SNR < 5", "5-8", "8-15",
@@ -111,6 +118,57 @@ def readme_row(dataset: str, runs: list[Runs]) -> list[str] | None:
     return [*cells, *peer, f"{error:.2f}"]
 
 
+def speed_section(lines: list[Line]) -> str:
+    """The README's table of speed: ours beside the fastest peer that is nearly as accurate as the best."""
+    rows = [row for dataset, runs in gather(lines).items() if (row := speed_row(dataset, runs, lines))]
+    return table(SPEED_HEADER, rows)
+
+
+def speed_row(dataset: str, runs: list[Runs], lines: list[Line]) -> list[str] | None:
+    """One recording; None without a sort of ours and an accurate peer."""
+    ours = next((run for run in runs if run.sorter == OURS and run.finished), None)
+    peers = [run for run in runs if run.finished and not is_ours(run.sorter)]
+    if ours is None or not peers:
+        return None
+    least = max(peer.accuracy for peer in peers) - NEARLY
+    timed = {run.sorter: timing(run, lines) for run in [ours, *peers]}
+    peer = max((peer for peer in peers if peer.accuracy >= least), key=lambda run: timed[run.sorter].speed)
+    mine, its = timed[OURS], timed[peer.sorter]
+    channels = _numbers(sorted({line["n_channels"] for line in ours.finished}))
+    return [
+        dataset, channels, mine.told, f"{mine.peak_mb:.0f}", peer.sorter, its.told, f"{its.peak_mb:.0f}",
+        f"{mine.speed / its.speed:.1f}",
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Speed and memory of a sorter on one recording."""
+
+    speed: float
+    """Times real time, mean over the seeds"""
+    peak_mb: float
+    disturbed: bool
+
+    @property
+    def told(self) -> str:
+        """For a table: a star where other load ran beside."""
+        return f"{self.speed:.2f}{'*' if self.disturbed else ''}"
+
+
+def timing(run: Runs, lines: list[Line]) -> Timing:
+    """Of undisturbed runs, if there are any: of this code, for ours; of any day, for the pinned versions of a peer."""
+    key = (run.finished[0]["dataset"], run.sorter)
+    full = [line for line in lines if line["status"] == "ok" and line.get("seconds_asked") is None]
+    of_peer = [line for line in full if (line["dataset"], line["sorter"]) == key]
+    known = list(run.finished) if is_ours(run.sorter) else of_peer
+    quiet = [line for line in known if not line["timing_disturbed"]]
+    chosen = quiet or known
+    return Timing(
+        mean(line["x_real_time"] for line in chosen), max(line["peak_mb"] for line in chosen), disturbed=not quiet
+    )
+
+
 def full_report(lines: list[Line]) -> str:
     """Every sorter on every recording, with what the columns mean."""
     parts = [FULL_TEXT]
@@ -163,29 +221,37 @@ def _numbers(seeds: Iterable[int]) -> str:
     return " ".join(map(str, seeds))
 
 
-def replaced(text: str, section: str) -> str:
-    """The text with a new section between the marks.
+def replaced(text: str, name: str, section: str) -> str:
+    """The text with a new section between the marks of this name.
 
     Raises
     ------
     ValueError
         A mark is missing.
     """
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"no {BEGIN} ... {END} in it")
-    head, _, rest = text.partition(BEGIN)
-    return f"{head}{BEGIN}\n{section}{END}{rest.partition(END)[2]}"
+    begin, end = marks(name)
+    if begin not in text or end not in text:
+        raise ValueError(f"no {begin} ... {end} in it")
+    head, _, rest = text.partition(begin)
+    return f"{head}{begin}\n{section}{end}{rest.partition(end)[2]}"
 
 
-def section_of(text: str) -> str:
+def section_of(text: str, name: str) -> str:
     """What stands between the marks."""
-    return text.partition(BEGIN + "\n")[2].partition(END)[0]
+    begin, end = marks(name)
+    return text.partition(begin + "\n")[2].partition(end)[0]
+
+
+def marks(name: str) -> tuple[str, str]:
+    """Where a section begins and ends."""
+    return f"<!-- {name} -->", f"<!-- /{name} -->"
 
 
 def write(results: Path) -> None:
     """Put the tables in README.md and beside the lines."""
     lines = read(results)
-    _rewrite(README, lambda text: replaced(text, readme_section(lines)))
+    _rewrite(README, lambda text: replaced(text, ACCURACY, readme_section(lines)))
+    _rewrite(README, lambda text: replaced(text, SPEED, speed_section(lines)))
     FULL.write_text(full_report(lines), encoding="utf-8")
 
 

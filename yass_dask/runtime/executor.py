@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask.delayed import Delayed
 
 from yass_dask.errors import InputError
+from yass_dask.monitor.profile import StageProfile
 from yass_dask.runtime.clients import current_client, local_client, remote_client
 from yass_dask.runtime.pools import Cluster, Here, Job, Pool, Threads, cut_jobs
 from yass_dask.runtime.threads import available_cores, give_memory_back, keep_memory, one_thread
@@ -35,6 +37,9 @@ class Executor:
         Bytes that local processes may take together.
     client : distributed.Client, optional
         Where to run, whatever the name.
+    profile : Path, optional
+        A folder for a performance report of every stage: where the time of this process went, or dask's own report
+        of a cluster.
 
     Raises
     ------
@@ -46,6 +51,7 @@ class Executor:
     n_workers: int = 1
     memory_limit: int | None = None
     client: distributed.Client | None = None
+    profile: Path | None = None
 
     def __post_init__(self) -> None:
         if self.n_workers < 1:
@@ -90,8 +96,22 @@ class Executor:
         """
         if not tasks:
             return
-        with self.open() as opened, opened._pool(label) as pool:
+        with self.open() as opened, opened._pool(label) as pool, opened._profiled(tasks, label):
             _run(pool, cut_jobs(tasks), on_done)
+
+    @contextlib.contextmanager
+    def _profiled(self, tasks: Mapping[str, Delayed], label: str) -> Iterator[None]:
+        if self.profile is None:
+            yield
+        elif self.client is None:
+            with StageProfile(self.profile, label, _graph_facts(tasks)):
+                yield
+        else:
+            import distributed
+
+            self.profile.mkdir(parents=True, exist_ok=True)
+            with self.client.as_current(), distributed.performance_report(str(self.profile / f"{label}.html")):
+                yield
 
     @contextlib.contextmanager
     def _pool(self, label: str) -> Iterator[Pool]:
@@ -110,6 +130,14 @@ def choose(client: distributed.Client | None = None, n_workers: int | None = Non
     workers = available_cores() if n_workers is None else n_workers
     found = current_client() if client is None else client
     return Executor("threads", workers) if found is None else Executor("client", workers, client=found)
+
+
+def _graph_facts(tasks: Mapping[str, Delayed]) -> dict[str, int]:
+    """Number of jobs, and what they would be on a cluster's wire."""
+    import cloudpickle
+
+    jobs = [job for _, job in cut_jobs(tasks)]
+    return {"tasks": len(jobs), "graph_bytes": sum(len(cloudpickle.dumps(job)) for job in jobs)}
 
 
 def _run(pool: Pool, jobs: Iterator[tuple[str, Job]], on_done: Callable[[str], None]) -> None:

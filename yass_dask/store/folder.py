@@ -30,6 +30,7 @@ IfExists = Literal["skip", "overwrite", "abort"]
 ZARR = "yass.zarr"
 MARKER = "yass.json"
 LOCK = "yass.lock"
+PROFILE = "profile"
 EXPORTS = (
     "spike_train.npy",
     "templates.npy",
@@ -39,6 +40,7 @@ EXPORTS = (
     "metadata.yaml",
     "yass.log",
     "phy",
+    PROFILE,
 )
 """What a sort writes beside the zarr group: `clean` deletes these and nothing else."""
 

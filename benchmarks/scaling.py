@@ -1,0 +1,250 @@
+"""How a sort grows with channels and with time, and what dask costs: `python -m benchmarks.scaling`.
+
+Recordings are made by `yass simulate`, half a neuron a channel; each sort is a process of its own, after one that
+fills the compile caches. A line of JSON for each run goes to benchmarks/results/scaling.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from benchmarks.accuracy.lines import ROOT, append, surroundings
+from benchmarks.accuracy.measure import measure
+from yass_dask.backends import kernel
+from yass_dask.chunked import blocks
+from yass_dask.detect import DetectParams, detect, neighbor_lists
+from yass_dask.noise import measure_noise
+from yass_dask.preprocess import PreprocessParams, measure_scale, preprocess
+from yass_dask.readers import from_config
+from yass_dask.recording import Recording
+from yass_dask.recording.overlap import read_overlapped
+from yass_dask.runtime import Executor
+from yass_dask.runtime.pools import cut_jobs
+from yass_dask.store import Store
+
+RESULTS = ROOT / "benchmarks" / "results" / "scaling.jsonl"
+CHANNELS = (16, 64, 128, 384, 512, 1024)
+MINUTES, MINUTES_CHANNELS = (1.0, 10.0, 60.0), 32
+YASS = [sys.executable, "-m", "yass_dask"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("scaling"), help="folder for recordings and sorts")
+    parser.add_argument("--channels", type=int, nargs="*", default=CHANNELS, help="sorted for one minute")
+    parser.add_argument("--minutes", type=float, nargs="*", default=MINUTES, help="sorted with 32 channels")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    asked = parser.parse_args(arguments)
+    asked.work.mkdir(parents=True, exist_ok=True)
+    lines = [dask_line(asked.work), plan_line()]
+    wanted = dict.fromkeys([(n, 1.0) for n in asked.channels] + [(MINUTES_CHANNELS, m) for m in asked.minutes])
+    if wanted:
+        simulated(asked.work, 4, 0.1)
+        sorted_line(asked.work, 4, 0.1, asked.workers)
+    lines += [sorted_line(asked.work, channels, minutes, asked.workers) for channels, minutes in wanted]
+    for line in lines:
+        append(asked.results, line | surroundings())
+    print(table(lines))
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """The lines as Markdown."""
+    rows = [
+        "| channels | minutes | s a recorded s | us a channel and s | x real time | peak MB | tasks | graph kB "
+        "| kernels | dask | input, output |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for line in lines:
+        if line["kind"] != "sort":
+            print(json.dumps({name: value for name, value in line.items() if name != "kind"}))
+            continue
+        shares = line["shares"]
+        rows.append(
+            f"| {line['channels']} | {line['minutes']:g} | {line['s_per_s']:.3f} | {line['us_per_channel_s']:.0f} "
+            f"| {1 / line['s_per_s']:.1f} | {line['peak_mb']:.0f} | {line['tasks']} | {line['graph_bytes'] / 1e3:.0f} "
+            f"| {shares.get('kernels', 0):.0%} | {shares.get('dask', 0):.0%} "
+            f"| {shares.get('input and output', 0):.0%} |"
+        )
+    return "\n".join(rows)
+
+
+# --- whole sorts ---
+
+
+def simulated(work: Path, channels: int, minutes: float) -> Path:
+    """Folder of a simulated recording, made if it is not there."""
+    folder = work / f"{channels}ch-{minutes:g}min"
+    if not (folder / "config.yaml").exists():
+        units = ["--units", str(max(1, channels // 2)), "--geometry", "neuropixels" if channels > 4 else "tetrode"]
+        command = [
+            *YASS,
+            "simulate",
+            str(folder),
+            "--channels",
+            str(channels),
+            "--seconds",
+            f"{60 * minutes:g}",
+            *units,
+        ]
+        made = measure(command, work / "simulate.log", 36_000)
+        if made.status != "ok":
+            raise RuntimeError(f"{' '.join(command)}: {made.error}")
+    return folder
+
+
+def sorted_line(work: Path, channels: int, minutes: float, workers: int) -> dict[str, Any]:
+    """Sort a recording and read what its profile says."""
+    folder = simulated(work, channels, minutes)
+    command = [*YASS, "sort", str(folder / "config.yaml"), "--clean", "--profile", "--no-progress", "--delete-traces"]
+    ran = measure([*command, "--workers", str(workers)], work / "sort.log", 36_000)
+    if ran.status != "ok":
+        raise RuntimeError(f"{folder}: {ran.error}")
+    out = folder / "tmp"
+    facts = yaml.safe_load((out / "metadata.yaml").read_text())
+    stages = [json.loads(path.read_text()) for path in sorted((out / "profile").glob("*.json"))]
+    samples = Counter[str]()
+    for stage in stages:
+        samples.update({place: share * stage["samples"] for place, share in stage["shares"].items()})
+    total = sum(samples.values())
+    s_per_s = facts["total_s"] / facts["recorded_s"]
+    return {
+        "kind": "sort",
+        "channels": channels,
+        "minutes": minutes,
+        "workers": workers,
+        "s_per_s": round(s_per_s, 4),
+        "us_per_channel_s": round(1e6 * s_per_s / channels, 1),
+        "startup_s": facts["startup_s"],
+        "wall_s": round(ran.wall_s, 1),
+        "cpu_s": round(ran.cpu_s, 1),
+        "peak_mb": round(ran.peak_mb),
+        "tasks": sum(stage["tasks"] for stage in stages),
+        "graph_bytes": sum(stage["graph_bytes"] for stage in stages),
+        "shares": {place: round(count / total, 4) for place, count in samples.most_common()},
+    }
+
+
+# --- what dask costs ---
+
+
+def dask_line(work: Path) -> dict[str, Any]:
+    """Detection of the same chunks by the bare kernels in a loop, and through store and scheduler, one worker."""
+    ratios = []
+    for channels in (4, 32, 128):
+        recording = from_config(simulated(work, channels, 1.0) / "config.yaml")
+        with Store(work / "dask").lock():
+            ratios.append((channels, _ratio(recording, work / "dask")))
+    return {"kind": "dask", "through_dask_against_bare_kernels": {str(n): round(ratio, 3) for n, ratio in ratios}}
+
+
+def _ratio(recording: Recording, folder: Path) -> float:
+    store = Store(folder)
+    with store.lock():
+        store.clean()
+        executor = Executor("sync")
+        chunk_blocks = 10 if recording.n_channels >= 32 else 60
+        keep = store.run(recording.with_chunks(chunk_blocks), backend="numba", seed=0, executor=executor)
+        params = PreprocessParams()
+        scale = keep("scale", measure_scale(recording.with_chunks(chunk_blocks), params, "numba"))
+        clean = keep("preprocess", preprocess(recording.with_chunks(chunk_blocks), scale, params, "numba"))
+        noise = keep("noise", measure_noise(clean, params, "numba"))
+        times: dict[str, list[float]] = {"bare": [], "dask": []}
+        for run in range(4):
+            began = time.perf_counter()
+            n_bare = _bare(clean, noise)
+            times["bare"].append(time.perf_counter() - began)
+            began = time.perf_counter()
+            peaks = keep(f"detect_{run}", detect(clean, noise, DetectParams(), "numba"))
+            times["dask"].append(time.perf_counter() - began)
+            if len(peaks) != n_bare:
+                raise RuntimeError(f"{len(peaks)} peaks through dask, {n_bare} without")
+    return min(times["dask"]) / min(times["bare"])
+
+
+def _bare(clean: Any, noise: Any) -> int:
+    """Number of peaks that detection finds, its kernels called chunk by chunk in a plain loop."""
+    params, recording = DetectParams(), clean.recording
+    exclusion, clear = recording.samples(params.exclusion_ms), recording.samples(params.clear_ms)
+    halo, near = 2 * max(exclusion, clear), neighbor_lists(clean, params.radius_um)
+    count = 0
+    for chunk in recording.chunks:
+        overlapped = read_overlapped(np.array([tuple(chunk)]), recording.source, halo, "zero")
+        for block in blocks(overlapped, chunk, halo):
+            x = kernel("scale", "numba")(block.traces, factor=1 / 64)
+            white = kernel("whiten", "numba")(x, filters=noise.filters, channels=noise.channels)
+            size = block.stop - block.start
+            rows, _ = kernel("find_peaks", "numba")(
+                white, threshold=params.threshold_sd, sign=0, exclusion=exclusion, neighbors=near,
+                first=halo - clear, stop=halo + size + clear,
+            )  # fmt: skip
+            count += int(np.count_nonzero((rows >= halo) & (rows < halo + size)))
+    return count
+
+
+# --- the plan of a day ---
+
+
+class _Nothing:
+    """A recording's source that holds nothing: a plan reads nothing."""
+
+    def __init__(self, n_samples: int, n_channels: int) -> None:
+        self.shape, self.dtype = (n_samples, n_channels), np.dtype("int16")
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        raise RuntimeError("a plan reads nothing")
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": "nothing"}
+
+
+def plan_line(hours: float = 24.0, channels: int = 384) -> dict[str, Any]:
+    """Build the graph of one stage over a day, and cut it into jobs, as the executor does."""
+    import cloudpickle
+
+    recording = _day(hours, channels)
+    began = time.perf_counter()
+    lazy = preprocess(recording, _scale(channels), PreprocessParams(), "numba")
+    tasks = dict(enumerate(lazy.traces.to_delayed()[:, 0]))
+    n_jobs, n_bytes = 0, 0
+    for _, job in cut_jobs({str(name): task for name, task in tasks.items()}):
+        n_jobs += 1
+        if n_jobs <= 100:
+            n_bytes += len(cloudpickle.dumps(job))
+    seconds = time.perf_counter() - began
+    in_memory = n_bytes / min(n_jobs, 100) * n_jobs
+    return {
+        "kind": "plan",
+        "hours": hours,
+        "channels": channels,
+        "plan_s": round(seconds, 2),
+        "jobs": n_jobs,
+        "graph_mb": round(in_memory / 1e6, 1),
+    }
+
+
+def _day(hours: float, channels: int) -> Recording:
+    from yass_dask.geometry import Probe
+
+    positions = np.stack([np.zeros(channels), 20.0 * np.arange(channels)], axis=1)
+    source = _Nothing(round(hours * 3600 * 30_000), channels)
+    return Recording(source, 30_000.0, Probe(positions)).with_chunks(8)  # type: ignore[arg-type]
+
+
+def _scale(channels: int) -> Any:
+    from yass_dask.preprocess import Scale
+
+    return Scale(np.zeros(channels, np.float32), np.ones(channels, np.float32), np.zeros(channels, bool))
+
+
+if __name__ == "__main__":
+    main()

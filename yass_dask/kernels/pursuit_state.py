@@ -1,0 +1,126 @@
+"""What a pursuit knows of a block, and how a spike changes it: only the cells it reaches are looked at again."""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from yass_dask.kernels.loops import correlate
+
+CELL = 64
+NONE = np.float32(-np.inf)
+
+
+class Shape(NamedTuple):
+    """What decides the gain of a spike, as in Bank."""
+
+    norms: np.ndarray
+    precision: np.ndarray
+    thresholds: np.ndarray
+    low: np.float32
+    high: np.float32
+    refractory: int
+
+
+class Overlaps(NamedTuple):
+    """What a spike changes, as in Bank."""
+
+    start: np.ndarray
+    unit: np.ndarray
+    overlap: np.ndarray
+    filters: np.ndarray
+
+
+class State(NamedTuple):
+    """The pursuit so far."""
+
+    correlation: np.ndarray
+    """(n_units, n_rows) with what is left of the traces"""
+    closed: np.ndarray
+    """(n_units, n_rows) spikes that keep a unit from firing here"""
+    gains: np.ndarray
+    """(n_cells, n_units) largest gain above the unit's threshold among the rows of a cell, NONE without any"""
+    rows: np.ndarray
+    """(n_cells, n_units) where"""
+    best: np.ndarray
+    """(n_cells,) largest gain of any unit"""
+    who: np.ndarray
+    """(n_cells,) which unit's"""
+    first: int
+    stop: int
+    """Spikes are placed in these rows; cells start at the first"""
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def amplitude_of(c: np.float32, n: np.float32, k: np.float32, low: np.float32, high: np.float32) -> np.float32:
+    return min(max((c + k) / (n + k), low), high)
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def gain_of(c: np.float32, a: np.float32, n: np.float32, k: np.float32) -> np.float32:
+    return np.float32(2) * a * c - a * a * n - k * (a - np.float32(1)) * (a - np.float32(1))
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def add(correlation: np.ndarray, row: int, unit: int, shift: int, amplitude: np.float32, overlaps: Overlaps) -> None:
+    """Change the correlations of all overlapping units as if a template were added to the traces."""
+    n_rows = correlation.shape[1]
+    n_lags = overlaps.overlap.shape[1]
+    reach = overlaps.filters.shape[1] // 2
+    weights = amplitude * overlaps.filters[shift]
+    low = row - n_lags // 2 - reach
+    length = n_lags + 2 * reach
+    begin, end = max(-low, 0), min(length, n_rows - low)
+    if begin >= end:
+        return
+    padded = np.zeros(n_lags + 4 * reach, np.float32)
+    for p in range(overlaps.start[unit], overlaps.start[unit + 1]):
+        padded[2 * reach : 2 * reach + n_lags] = overlaps.overlap[p]
+        correlate(padded[begin:], weights, correlation[overlaps.unit[p], low + begin : low + end])
+
+
+@numba.njit(nogil=True, cache=True)
+def close(closed: np.ndarray, row: int, unit: int, change: int, refractory: int) -> None:
+    for t in range(max(row - refractory, 0), min(row + refractory + 1, closed.shape[1])):
+        closed[unit, t] += change
+
+
+@numba.njit(nogil=True, cache=True)
+def renew(state: State, shape: Shape, overlaps: Overlaps, row: int, unit: int) -> None:
+    """Look again for the largest gains wherever a spike of this unit at this row changes them."""
+    touched = max(overlaps.overlap.shape[1] // 2 + overlaps.filters.shape[1] // 2, shape.refractory)
+    low = max((row - touched - state.first) // CELL, 0)
+    high = min((row + touched - state.first) // CELL + 1, len(state.best))
+    for cell in range(low, high):
+        for p in range(overlaps.start[unit], overlaps.start[unit + 1]):
+            look(state, shape, cell, overlaps.unit[p])
+        choose(state, cell)
+
+
+@numba.njit(nogil=True, cache=True)
+def look(state: State, shape: Shape, cell: int, unit: int) -> None:
+    """Largest gain of a unit in a cell; the earlier row of two."""
+    n, k, least = shape.norms[unit], shape.precision[unit], shape.thresholds[unit]
+    # Below this correlation no amplitude reaches the threshold: at amplitude a, 2 a c - a^2 n <= c^2 / n.
+    bound = np.sqrt(max(least, np.float32(0)) * n) * np.float32(0.999)
+    correlation, closed = state.correlation[unit], state.closed[unit]
+    start = state.first + cell * CELL
+    best, best_row = NONE, -1
+    for t in range(start, min(start + CELL, state.stop)):
+        c = correlation[t]
+        if c > bound and closed[t] <= 0:
+            gain = gain_of(c, amplitude_of(c, n, k, shape.low, shape.high), n, k)
+            if gain > least and gain > best:
+                best, best_row = gain, t
+    state.gains[cell, unit], state.rows[cell, unit] = best, best_row
+
+
+@numba.njit(nogil=True, cache=True)
+def choose(state: State, cell: int) -> None:
+    """Largest gain of all units in a cell; the earlier row, then the lower unit of two."""
+    best, best_row, best_unit = NONE, -1, -1
+    for u in range(state.gains.shape[1]):
+        gain, row = state.gains[cell, u], state.rows[cell, u]
+        if gain > best or (gain == best and gain > NONE and row < best_row):
+            best, best_row, best_unit = gain, row, u
+    state.best[cell], state.who[cell] = best, best_unit
