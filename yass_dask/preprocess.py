@@ -192,7 +192,7 @@ def _clean_chunk(
 ) -> np.ndarray:
     cleaned = np.empty((chunk.stop - chunk.start, overlapped.shape[1]), np.int16)
     factor = np.where(scale.bad, 0, COUNTS_PER_SD / scale.sd).astype(np.float32)
-    n_good, bar = np.count_nonzero(~scale.bad), np.inf if artifact_sd is None else artifact_sd * COUNTS_PER_SD
+    n_good, bar = int(np.count_nonzero(~scale.bad)), np.inf if artifact_sd is None else artifact_sd * COUNTS_PER_SD
     for block in blocks(overlapped, chunk, conditioner.halo):
         traces = conditioner.condition(block.traces, block.start)
         counts, n_loud = kernel("quantize", conditioner.backend)(traces, median=scale.median, factor=factor, bar=bar)

@@ -203,7 +203,7 @@ def _own(
     itself = overlaps.start[unit]
     while overlaps.unit[itself] != unit:
         itself += 1
-    overlap, weights = overlaps.overlap[itself], overlaps.filters[shift]
+    overlap, weights = overlaps.lags[itself], overlaps.filters[shift]
     reach, centre = len(weights) // 2, len(overlap) // 2
     for d in range(-2, 3):
         total = np.float32(0)

@@ -27,7 +27,7 @@ class Overlaps(NamedTuple):
 
     start: np.ndarray
     unit: np.ndarray
-    overlap: np.ndarray
+    lags: np.ndarray
     filters: np.ndarray
 
 
@@ -65,7 +65,7 @@ def gain_of(c: np.float32, a: np.float32, n: np.float32, k: np.float32) -> np.fl
 def add(correlation: np.ndarray, row: int, unit: int, shift: int, amplitude: np.float32, overlaps: Overlaps) -> None:
     """Change the correlations of all overlapping units as if a template were added to the traces."""
     n_rows = correlation.shape[1]
-    n_lags = overlaps.overlap.shape[1]
+    n_lags = overlaps.lags.shape[1]
     reach = overlaps.filters.shape[1] // 2
     weights = amplitude * overlaps.filters[shift]
     low = row - n_lags // 2 - reach
@@ -75,7 +75,7 @@ def add(correlation: np.ndarray, row: int, unit: int, shift: int, amplitude: np.
         return
     padded = np.zeros(n_lags + 4 * reach, np.float32)
     for p in range(overlaps.start[unit], overlaps.start[unit + 1]):
-        padded[2 * reach : 2 * reach + n_lags] = overlaps.overlap[p]
+        padded[2 * reach : 2 * reach + n_lags] = overlaps.lags[p]
         correlate(padded[begin:], weights, correlation[overlaps.unit[p], low + begin : low + end])
 
 
@@ -88,7 +88,7 @@ def close(closed: np.ndarray, row: int, unit: int, change: int, refractory: int)
 @numba.njit(nogil=True, cache=True)
 def renew(state: State, shape: Shape, overlaps: Overlaps, row: int, unit: int) -> None:
     """Look again for the largest gains wherever a spike of this unit at this row changes them."""
-    touched = max(overlaps.overlap.shape[1] // 2 + overlaps.filters.shape[1] // 2, shape.refractory)
+    touched = max(overlaps.lags.shape[1] // 2 + overlaps.filters.shape[1] // 2, shape.refractory)
     low = max((row - touched - state.first) // CELL, 0)
     high = min((row + touched - state.first) // CELL + 1, len(state.best))
     for cell in range(low, high):

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ class Executor:
     Raises
     ------
     InputError
-        An unknown name, or fewer than one worker.
+        An unknown name, fewer than one worker, or a report of a cluster without bokeh.
     """
 
     name: str = "threads"
@@ -58,6 +59,8 @@ class Executor:
             raise InputError(f"The number of workers is {self.n_workers}; it must be at least 1.")
         if self.client is None and self.name not in (*_HERE, "local") and "://" not in self.name:
             raise InputError(f"The scheduler is {self.name!r}; allowed are threads, sync, local, tcp://host:port.")
+        if self.profile is not None and self.name not in _HERE and find_spec("bokeh") is None:
+            raise InputError("A profile of a cluster is a page of dask's, which needs bokeh: pip install bokeh")
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Executor]:
