@@ -191,7 +191,7 @@ def _bare(clean: Any, noise: Any) -> int:
     return count
 
 
-# --- the plan of a day ---
+# --- the plan of a long recording ---
 
 
 class _Nothing:
@@ -207,11 +207,11 @@ class _Nothing:
         return {"kind": "nothing"}
 
 
-def plan_line(hours: float = 24.0, channels: int = 384) -> dict[str, Any]:
-    """Build the graph of one stage over a day, and cut it into jobs, as the executor does."""
+def plan_line(hours: float = 2.0, channels: int = 384) -> dict[str, Any]:
+    """Build the graph of one stage over some hours, and cut it into jobs, as the executor does."""
     import cloudpickle
 
-    recording = _day(hours, channels)
+    recording = _long(hours, channels)
     began = time.perf_counter()
     lazy = preprocess(recording, _scale(channels), PreprocessParams(), "numba")
     tasks = dict(enumerate(lazy.traces.to_delayed()[:, 0]))
@@ -232,7 +232,7 @@ def plan_line(hours: float = 24.0, channels: int = 384) -> dict[str, Any]:
     }
 
 
-def _day(hours: float, channels: int) -> Recording:
+def _long(hours: float, channels: int) -> Recording:
     from yass_dask.geometry import Probe
 
     positions = np.stack([np.zeros(channels), 20.0 * np.arange(channels)], axis=1)
