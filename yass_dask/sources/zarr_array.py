@@ -73,7 +73,8 @@ def _open_zarr(path: str, stamp: int) -> Any:
 class BloscRows:
     """An array of format 2 in Blosc-compressed chunks of whole rows; read without the library's copies.
 
-    Of a chunk at the edge only the pieces that hold wanted rows are decompressed: a halo costs what it is long.
+    Of a chunk at the edge only the pieces that hold wanted rows are decompressed, where numcodecs can: a halo costs
+    what it is long.
     """
 
     folder: Path
@@ -103,8 +104,12 @@ class BloscRows:
             return
         if len(rows) == self.chunk_rows:
             self.codec.decode(data, out=rows)
-        else:
+        elif hasattr(self.codec, "decode_partial"):
             self.codec.decode_partial(data, offset * self.shape[1], rows.size, out=rows)
+        else:  # gone since numcodecs 0.16
+            whole = np.empty((self.chunk_rows, self.shape[1]), self.dtype)
+            self.codec.decode(data, out=whole)
+            rows[:] = whole[offset : offset + len(rows)]
 
 
 @functools.lru_cache(maxsize=32)
@@ -120,7 +125,7 @@ def open_rows(path: str, stamp: int) -> BloscRows | None:
         return None
     plain = about["order"] == "C" and not about["filters"] and about["fill_value"] is not None
     whole_rows = len(shape) == 2 and chunks[1] == shape[1]
-    known = isinstance(codec, numcodecs.Blosc) and hasattr(codec, "decode_partial") and dtype.isnative
+    known = isinstance(codec, numcodecs.Blosc) and dtype.isnative
     if not (plain and whole_rows and known and dtype.kind in "iuf" and isinstance(about["fill_value"], int | float)):
         return None
     suffix = about.get("dimension_separator", ".") + "0"
