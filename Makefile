@@ -1,4 +1,5 @@
-# make demo | test | lint | bench-accuracy | bench-report | bench-kernels | bench-scaling | clean.  PYTHON=/path/to/python3.12 chooses another interpreter.
+# make demo | test | lint | bench-accuracy | bench-report | bench-kernels | bench-scaling | clean.
+# PYTHON=/path/to/python3.12 chooses another interpreter.
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -2,7 +2,8 @@
 
 The floor of a kernel is the time that this machine needs to move the bytes that must move, or to do the operations
 that must be done, whichever is longer; both ceilings are measured here, on one core: a copy within memory, and a
-float32 matrix product. Times are the least of several runs, per recorded second.
+float32 matrix product. What still lies in the cache can be faster than that floor. Times are the least of several
+runs, per recorded second.
 """
 
 from __future__ import annotations

@@ -27,13 +27,14 @@ from yass_dask.preprocess import PreprocessParams, measure_scale, preprocess
 from yass_dask.readers import from_config
 from yass_dask.recording import Recording
 from yass_dask.recording.overlap import read_overlapped
-from yass_dask.runtime import Executor
+from yass_dask.runtime import Executor, plan
 from yass_dask.runtime.pools import cut_jobs
 from yass_dask.store import Store
 
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.jsonl"
 CHANNELS = (16, 64, 128, 384, 512, 1024)
 MINUTES, MINUTES_CHANNELS = (1.0, 10.0, 60.0), 32
+MAX_MEMORY = 200 * 2**20
 YASS = [sys.executable, "-m", "yass_dask"]
 
 
@@ -142,21 +143,18 @@ def dask_line(work: Path) -> dict[str, Any]:
     ratios = []
     for channels in (4, 32, 128):
         recording = from_config(simulated(work, channels, 1.0) / "config.yaml")
-        with Store(work / "dask").lock():
-            ratios.append((channels, _ratio(recording, work / "dask")))
+        ratios.append((channels, _ratio(recording, work / "dask")))
     return {"kind": "dask", "through_dask_against_bare_kernels": {str(n): round(ratio, 3) for n, ratio in ratios}}
 
 
 def _ratio(recording: Recording, folder: Path) -> float:
-    store = Store(folder)
+    store, params = Store(folder), PreprocessParams()
+    recording = recording.with_chunks(plan(recording, MAX_MEMORY, None, 1).chunk_blocks)
     with store.lock():
         store.clean()
-        executor = Executor("sync")
-        chunk_blocks = 10 if recording.n_channels >= 32 else 60
-        keep = store.run(recording.with_chunks(chunk_blocks), backend="numba", seed=0, executor=executor)
-        params = PreprocessParams()
-        scale = keep("scale", measure_scale(recording.with_chunks(chunk_blocks), params, "numba"))
-        clean = keep("preprocess", preprocess(recording.with_chunks(chunk_blocks), scale, params, "numba"))
+        keep = store.run(recording, backend="numba", seed=0, executor=Executor("sync"))
+        scale = keep("scale", measure_scale(recording, params, "numba"))
+        clean = keep("preprocess", preprocess(recording, scale, params, "numba"))
         noise = keep("noise", measure_noise(clean, params, "numba"))
         times: dict[str, list[float]] = {"bare": [], "dask": []}
         for run in range(4):
@@ -221,14 +219,13 @@ def plan_line(hours: float = 2.0, channels: int = 384) -> dict[str, Any]:
         if n_jobs <= 100:
             n_bytes += len(cloudpickle.dumps(job))
     seconds = time.perf_counter() - began
-    in_memory = n_bytes / min(n_jobs, 100) * n_jobs
     return {
         "kind": "plan",
         "hours": hours,
         "channels": channels,
         "plan_s": round(seconds, 2),
         "jobs": n_jobs,
-        "graph_mb": round(in_memory / 1e6, 1),
+        "graph_mb": round(n_bytes / min(n_jobs, 100) * n_jobs / 1e6, 1),
     }
 
 

@@ -154,7 +154,7 @@ def _lagged_sums(block: np.ndarray, clean: Clean, noise: Noise, n_lags: int, bac
 
 
 def some_alive(traces: np.ndarray) -> np.ndarray:
-    """Channels that are not constant zero; of many, MAX_CHANNELS_FOR_LAGS or a few more, evenly spread."""
+    """Channels that are not constant zero; of many, fewer than twice MAX_CHANNELS_FOR_LAGS, evenly spread."""
     alive = np.flatnonzero((traces != 0).any(axis=0))
     return alive[:: max(1, len(alive) // MAX_CHANNELS_FOR_LAGS)]
 

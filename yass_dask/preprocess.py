@@ -94,7 +94,7 @@ def measure_scale(recording: Recording, params: PreprocessParams, backend: str) 
         chunk.name: delayed(_block_scale, name="scale", pure=False)(block, chunk.start, conditioner)
         for chunk, block in sampled_blocks(recording, params.n_sampled_blocks, conditioner.halo, "edge")
     }
-    return LazyParts(parts, params, 1, lambda table: _join_scale(table, recording.bad_channels, params))
+    return LazyParts(parts, params, 2, lambda table: _join_scale(table, recording.bad_channels, params))
 
 
 def sampled_blocks(recording: Recording, count: int, halo: int, boundary: Boundary) -> list[tuple[Chunk, Any]]:

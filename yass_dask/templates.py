@@ -150,8 +150,6 @@ def local_channels(recording: Recording, limit: int) -> np.ndarray:
 
 FIXED_POINT = 1024
 """Sums are kept in whole 1/1024 sd: integer sums do not depend on the order of the chunks' borders."""
-LARGEST = 2 * 512 * FIXED_POINT
-"""No addend is larger: traces end at 512 sd, an amplitude stays well below 2."""
 
 
 def average(traces: StandardTraces, events: Events, params: TemplatesParams, backend: str) -> LazyParts:
@@ -170,8 +168,7 @@ def average(traces: StandardTraces, events: Events, params: TemplatesParams, bac
     margin = recording.samples(params.align_ms) + subsample.REACH
     before = recording.samples(params.before_ms) + margin
     n_samples = before + recording.samples(params.after_ms) + margin + 1
-    dtype = np.dtype(np.int32 if params.max_spikes * LARGEST < np.iinfo(np.int32).max else np.int64)
-    averager = _Averager(traces, before, n_samples, local_channels(recording, params.max_channels), dtype, backend)
+    averager = _Averager(traces, before, n_samples, local_channels(recording, params.max_channels), backend)
     parts = chunk_tasks("templates", averager.sums, recording, averager.halo, events)
     return LazyParts(parts, params, 2, lambda table: _open_means(table, margin), reduce=_means)
 
@@ -182,8 +179,6 @@ class _Averager:
     before: int
     n_samples: int
     channels: np.ndarray
-    dtype: np.dtype[Any]
-    """Of the sums on disk"""
     backend: str
 
     @property
@@ -218,7 +213,7 @@ class _Averager:
             "main_channel": mine["main_channel"][first].astype(np.int32),
             "count": np.bincount(index, minlength=len(units)).astype(np.int64),
             "power": power,
-            "sums": sums.astype(self.dtype),
+            "sums": sums,
         }
 
 

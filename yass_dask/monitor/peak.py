@@ -45,6 +45,14 @@ def _resident(process: psutil.Process) -> int:
         return 0
 
 
+def _is_alone() -> bool:
+    """One process needs no telling apart, and what is resident is quickly said."""
+    try:
+        return not psutil.Process().children()
+    except psutil.Error:
+        return True
+
+
 class PeakMemory:
     """Context that measures how long its body took and how much memory the process tree held at most.
 
@@ -89,6 +97,4 @@ class PeakMemory:
             wait = max(self._interval_s, (time.perf_counter() - began) / MOST_OF_THE_TIME)
 
     def _sample(self) -> None:
-        # One process needs no telling apart, and what is resident is quickly said.
-        alone = not psutil.Process().children()
-        self.bytes = max(self.bytes, _resident(psutil.Process()) if alone else tree_bytes())
+        self.bytes = max(self.bytes, _resident(psutil.Process()) if _is_alone() else tree_bytes())

@@ -59,7 +59,8 @@ class Executor:
             raise InputError(f"The number of workers is {self.n_workers}; it must be at least 1.")
         if self.client is None and self.name not in (*_HERE, "local") and "://" not in self.name:
             raise InputError(f"The scheduler is {self.name!r}; allowed are threads, sync, local, tcp://host:port.")
-        if self.profile is not None and self.name not in _HERE and find_spec("bokeh") is None:
+        elsewhere = self.client is not None or self.name not in _HERE
+        if self.profile is not None and elsewhere and find_spec("bokeh") is None:
             raise InputError("A profile of a cluster is a page of dask's, which needs bokeh: pip install bokeh")
 
     @contextlib.contextmanager

@@ -46,7 +46,8 @@ def keep_memory() -> None:
 
     By default a freed array of some MB goes back to the system, and the next one costs a page fault for each 4 kB of it
     (measured: five times what it takes to fill the array). And each thread keeps what it freed for itself: with
-    2 workers and zarr's threads that doubles the memory of a sort. Threads that run already are not changed.
+    2 workers and zarr's threads that doubles the memory of a sort. Threads that run already are not changed. It holds
+    for the life of the process; `give_memory_back` returns what lies unused.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
