@@ -309,7 +309,8 @@ def spaced(draw: np.random.Generator, n_rows: int, n: int, n_units: int) -> tupl
 def pursue_case(name: str, block: Planted, **changes: Any) -> Case:
     bank = planted.bank(planted.waveforms(block.units))
     options = {"bank": bank, "given": no_spikes(), "first": 0, "stop": len(block.traces), "n_sweeps": 2}
-    return Case(name, (block.traces,), options | changes)
+    options |= changes
+    return Case(name, (load("correlate", "numpy")(block.traces, bank=options["bank"]),), options)
 
 
 def pursue_inputs() -> Iterator[Case]:
@@ -376,7 +377,24 @@ def integer_ties() -> tuple[tuple[np.ndarray], dict[str, Any]]:
         (290, 0),
     ]:
         traces[row - 4 : row + 5, channel] += one[:, 0]
-    return (traces,), {"bank": bank, "given": no_spikes(), "first": 0, "stop": 300, "n_sweeps": 1}
+    correlation = load("correlate", "numpy")(traces, bank=bank)
+    return (correlation,), {"bank": bank, "given": no_spikes(), "first": 0, "stop": 300, "n_sweeps": 1}
+
+
+def correlate_inputs() -> Iterator[Case]:
+    block = planted_block(noise=1.0)
+    bank = planted.bank(planted.waveforms(block.units))
+    taps = np.convolve([0.1, -0.3, 1.0, -0.3, 0.1], np.ones(7)).astype(np.float32)
+    yield Case("templates", (block.traces,), {"bank": bank})
+    yield Case("filtered along time first", (block.traces,), {"bank": bank, "taps": taps})
+    yield Case("support padded", (block.traces,), {"bank": padded_support(bank), "taps": taps})
+    some = bank._replace(support=bank.support[:, :3], spatial=bank.spatial[:, :, :3])
+    yield Case("few channels", (block.traces,), {"bank": some})
+    yield Case("contiguous along time", (np.asfortranarray(block.traces),), {"bank": bank, "taps": taps})
+    yield Case("shorter than a template", (block.traces[:7],), {"bank": bank, "taps": taps})
+    yield Case("one row", (block.traces[:1],), {"bank": bank})
+    yield Case("no row", (block.traces[:0],), {"bank": bank})
+    yield Case("no units", (block.traces,), {"bank": planted.bank(np.zeros((0, planted.N_SAMPLES, 8), np.float32))})
 
 
 INPUTS: dict[str, Callable[[], Iterator[Case]]] = {
@@ -384,6 +402,7 @@ INPUTS: dict[str, Callable[[], Iterator[Case]]] = {
     "bandpass": bandpass_inputs,
     "common_reference": common_reference_inputs,
     "coreset": coreset_inputs,
+    "correlate": correlate_inputs,
     "filter_time": filter_time_inputs,
     "find_peaks": find_peaks_inputs,
     "mixture": mixture_inputs,
@@ -440,6 +459,8 @@ COMPARE: dict[str, Callable[[Any, Any, Case], None]] = {
     # float32 state against float64: 6e-8 a step, amplified by poles close to the unit circle.
     "bandpass": nearly(2e-5),
     "common_reference": same,
+    # transforms of a tile keep 6e-8 of its largest value a step
+    "correlate": nearly(2e-6),
     "find_peaks": same,
     # responsibilities: float64, sums in another order
     "mixture": nearly(1e-7),
@@ -685,7 +706,8 @@ def test_a_unit_is_silent_for_its_refractory_time(backend):
     apart = np.array([100, 121, 300, 320])  # refractory 20: the second pair is too close
     traces = planted.plant(500, units, apart, np.zeros(4, int), np.ones(4)).astype(np.float32)
     bank = planted.bank(planted.waveforms(units), refractory=20)
-    found = load("pursue", backend)(traces, bank=bank, given=no_spikes(), first=0, stop=500, n_sweeps=1)
+    correlation = load("correlate", "numpy")(traces, bank=bank)
+    found = load("pursue", backend)(correlation, bank=bank, given=no_spikes(), first=0, stop=500, n_sweeps=1)
     assert np.diff(found.row).min() > 20
     assert {100, 121} <= set(found.row.tolist())
     assert len(set(found.row.tolist()) & {300, 320}) == 1

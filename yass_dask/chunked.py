@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from dask.delayed import Delayed, delayed
@@ -29,6 +29,18 @@ def block_samples(sampling_rate: float, n_channels: int) -> int:
     return max(shortest, min(longest, MAX_BLOCK_VALUES // max(n_channels, 1)))
 
 
+class Stride(NamedTuple):
+    """Every `step`-th block of the grid, from block `first` on: what a stage looks at of a recording."""
+
+    step: int = 1
+    first: int = 0
+
+    def n_samples(self, n_samples: int, block: int) -> int:
+        """Samples of a recording that are looked at."""
+        starts = np.arange(self.first * block, n_samples, self.step * block)
+        return int(np.minimum(n_samples - starts, block).sum())
+
+
 class Chunk(NamedTuple):
     """A group of whole blocks, [first_block, stop_block), of a recording's grid."""
 
@@ -37,6 +49,9 @@ class Chunk(NamedTuple):
     block_samples: int
     n_samples: int
     """Length of the whole recording: samples from here on are padding."""
+    step: int = 1
+    first: int = 0
+    """The blocks that are looked at, as in Stride"""
 
     @property
     def start(self) -> int:
@@ -55,49 +70,78 @@ class Chunk(NamedTuple):
     def n_blocks(self) -> int:
         return self.stop_block - self.first_block
 
+    @property
+    def numbers(self) -> range:
+        """Numbers of the blocks that are looked at."""
+        return range(self.first_block + (self.first - self.first_block) % self.step, self.stop_block, self.step)
+
+
+class Rows(Protocol):
+    """A chunk with its halo that is not read yet."""
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Rows of samples [start, stop), filled up where the recording has none."""
+
 
 class Block(NamedTuple):
-    """One block of an overlapped chunk: its traces with halo, and where its core lies in the recording."""
+    """One block of an overlapped chunk, and where its core lies in the recording."""
 
-    traces: np.ndarray
+    overlapped: np.ndarray | Rows
+    chunk: Chunk
+    halo: int
     number: int
-    start: int
-    stop: int
-    """Core is [start, stop) in recording samples; stop never passes the recording's end."""
+
+    @property
+    def start(self) -> int:
+        """First sample of the core."""
+        return self.number * self.chunk.block_samples
+
+    @property
+    def stop(self) -> int:
+        """First sample after the core, never past the recording's end."""
+        return min(self.start + self.chunk.block_samples, self.chunk.n_samples)
+
+    @property
+    def traces(self) -> np.ndarray:
+        """(block_samples + 2 halo, n_channels), read when asked for."""
+        length = self.chunk.block_samples + 2 * self.halo
+        if isinstance(self.overlapped, np.ndarray):
+            first = self.start - self.chunk.start
+            return self.overlapped[first : first + length]
+        return self.overlapped.read(self.start - self.halo, self.start - self.halo + length)
 
 
-def chunks(n_samples: int, block: int, chunk_blocks: int) -> list[Chunk]:
+def chunks(n_samples: int, block: int, chunk_blocks: int, stride: Stride = Stride()) -> list[Chunk]:
     """Cut the grid of blocks into chunks of `chunk_blocks` blocks; the last one may be shorter."""
     n_blocks = max(1, -(-n_samples // block))
     return [
-        Chunk(first, min(first + chunk_blocks, n_blocks), block, n_samples)
+        Chunk(first, min(first + chunk_blocks, n_blocks), block, n_samples, *stride)
         for first in range(0, n_blocks, chunk_blocks)
     ]
 
 
-def blocks(overlapped: np.ndarray, chunk: Chunk, halo: int) -> Iterator[Block]:
-    """Yield the blocks of an overlapped chunk, each of `block_samples + 2 * halo` rows.
+def blocks(overlapped: np.ndarray | Rows, chunk: Chunk, halo: int) -> Iterator[Block]:
+    """Yield the blocks of an overlapped chunk that are looked at, each of `block_samples + 2 * halo` rows.
 
     Parameters
     ----------
-    overlapped : (chunk.n_blocks * block_samples + 2 * halo, n_channels) array
-        What `Recording.overlapped(halo)` gives for this chunk.
+    overlapped : (chunk.n_blocks * block_samples + 2 * halo, n_channels) array, or Rows
+        What `Recording.overlapped(halo)` gives for this chunk; or what reads a block of it when asked for.
     """
-    size = chunk.block_samples
-    for offset in range(chunk.n_blocks):
-        number = chunk.first_block + offset
-        rows = overlapped[offset * size : (offset + 1) * size + 2 * halo]
-        start = number * size
-        yield Block(rows, number, start, min(start + size, chunk.n_samples))
+    for number in chunk.numbers:
+        yield Block(overlapped, chunk, halo, number)
 
 
 def chunk_tasks(
     name: str, func: Callable[..., Any], recording: Any, halo: int, *inputs: Any, boundary: str = "zero"
 ) -> dict[str, Delayed]:
-    """One task a chunk, by the chunk's name: `func(overlapped chunk, Chunk, *inputs)`."""
+    """One task a chunk of which any block is looked at, by its name: `func(overlapped chunk, Chunk, *inputs)`."""
     task = delayed(func, name=name, pure=False)
-    pieces = recording.overlapped(halo, boundary).to_delayed()[:, 0]
-    return {chunk.name: task(piece, chunk, *inputs) for chunk, piece in zip(recording.chunks, pieces, strict=True)}
+    return {
+        chunk.name: task(piece, chunk, *inputs)
+        for chunk, piece in recording.pieces(halo, boundary)
+        if len(chunk.numbers)
+    }
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask import subsample
 from yass_dask.backends import kernel
-from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
+from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks
 from yass_dask.events import Events, between
 from yass_dask.kernels.bank import Bank, no_spikes
 from yass_dask.kernels.bank import Spikes as BlockSpikes
@@ -123,13 +123,14 @@ def bank_of(templates: Templates, noise: Noise, refractory: int, params: Deconvo
     )
 
 
-def deconvolve_even(
+def deconvolve_apart(
     clean: Clean, noise: Noise, bank: StoredBank, n_samples: int, params: DeconvolveParams, backend: str
 ) -> LazyParts:
-    """Spikes of the even blocks, each pursued with its halo; first half of `deconvolve`.
+    """Spikes of blocks of which no two meet, each pursued with its halo.
 
     Parameters
     ----------
+    clean : strided
     bank : its templates are matched
     n_samples : length of a template
 
@@ -151,7 +152,7 @@ def deconvolve(
     params: DeconvolveParams,
     backend: str,
 ) -> LazyParts:
-    """All spikes: those of the even blocks, and those of the odd blocks fitted beside them.
+    """All spikes: those of the even blocks (pursued apart), and those of the odd blocks fitted beside them.
 
     The seam rule: an odd block subtracts the spikes its even neighbours accepted and places spikes in its own core
     only. So no spike at a border is found twice, and none that both sides leave to the other is lost.
@@ -171,7 +172,9 @@ def _deconvolve(
     halo = 2 * n_samples + 2 * subsample.REACH + (0 if noise.taps is None else len(noise.taps))
     pursuer = _Pursuer(clean, noise, halo, params.n_sweeps, backend)
     parts = chunk_tasks("deconvolve", pursuer.chunk, clean.recording, halo, bank, even)
-    return LazyParts(parts, params, 1, Events)
+    stride = clean.recording.stride
+    recipe = {"pursuit": params.model_dump(), "stride": list(stride)}
+    return LazyParts(parts, recipe, 2, Events)
 
 
 @dataclass(frozen=True)
@@ -183,32 +186,31 @@ class _Pursuer:
     backend: str
 
     def chunk(
-        self, overlapped: np.ndarray, chunk: Chunk, stored: StoredBank, even: Events | None
+        self, overlapped: np.ndarray | Rows, chunk: Chunk, stored: StoredBank, even: Events | None
     ) -> dict[str, np.ndarray]:
-        """Spikes of the even blocks of a chunk; given the even ones, of all its blocks."""
+        """Spikes of a chunk's blocks, those of its even blocks as they are given."""
         bank = stored.load()
         given = EMPTY_SPIKES if even is None else even.within(chunk.start - self.halo, chunk.stop + self.halo)
         found = []
         for block in blocks(overlapped, chunk, self.halo):
-            if block.number % 2 == (0 if even is None else 1):
-                found.append(self._block(block.traces, block.start, block.stop, bank, given, even is not None))
-            elif even is not None:
+            if even is not None and block.number % 2 == 0:
                 found.append(between(given, block.start, block.stop))
+            else:
+                found.append(self._block(block, bank, given, even is not None))
         return {name: np.concatenate([empty, *(f[name] for f in found)]) for name, empty in EMPTY_SPIKES.items()}
 
-    def _block(
-        self, traces: np.ndarray, start: int, stop: int, bank: Bank, given: dict, core_only: bool
-    ) -> dict[str, np.ndarray]:
+    def _block(self, block: Block, bank: Bank, given: dict, core_only: bool) -> dict[str, np.ndarray]:
         if len(bank.norms) == 0:
             return EMPTY_SPIKES
-        x = self.noise.whiten(self.clean.to_sd(traces), self.backend)
-        origin = start - self.halo
+        x = self.noise.in_space().whiten(self.clean.to_sd(block.traces), self.backend)
+        correlation = kernel("correlate", self.backend)(x, bank=bank, taps=self.noise.taps)
+        origin = block.start - self.halo
         near = between(given, origin, origin + len(x))
         rows = near["sample_index"] - origin
         fixed = BlockSpikes(rows, near["unit_index"], near["shift"], near["amplitude"], near["log_odds"])
-        first, last = (self.halo, self.halo + stop - start) if core_only else (0, len(x))
+        first, last = (self.halo, self.halo + block.stop - block.start) if core_only else (0, len(x))
         found = kernel("pursue", self.backend)(
-            x,
+            correlation,
             bank=bank,
             given=fixed if core_only else no_spikes(),
             first=first,
@@ -222,7 +224,7 @@ class _Pursuer:
             "amplitude": found.amplitude,
             "log_odds": found.gain / (2 * bank.noise[found.unit]),
         }
-        return between(spikes, start, stop)
+        return between(spikes, block.start, block.stop)
 
 
 # --- residual ---
@@ -279,6 +281,7 @@ def residual(clean: Clean, templates: Templates, spikes: Events, backend: str = 
     return from_array(da.concatenate(pieces, axis=0), recording.sampling_rate, geometry=recording.probe)
 
 
-def _residual_chunk(traces: np.ndarray, chunk: Chunk, source: Residual) -> np.ndarray:
+def _residual_chunk(overlapped: np.ndarray | Rows, chunk: Chunk, source: Residual) -> np.ndarray:
     near = source.within(chunk.start, chunk.stop)
-    return near.to_sd(traces[: chunk.stop - chunk.start], chunk.start)
+    cores = [near.to_sd(b.traces[: b.stop - b.start], b.start) for b in blocks(overlapped, chunk, 0)]
+    return np.concatenate(cores)

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask.backends import kernel
-from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
+from yass_dask.chunked import Chunk, LazyParts, Rows, blocks, chunk_tasks
 from yass_dask.events import Events
 from yass_dask.geometry import nearest_channels
 from yass_dask.noise import Noise
@@ -76,7 +76,7 @@ class _Finder:
     neighbors: np.ndarray
     backend: str
 
-    def chunk(self, overlapped: np.ndarray, chunk: Chunk, halo: int) -> dict[str, np.ndarray]:
+    def chunk(self, overlapped: np.ndarray | Rows, chunk: Chunk, halo: int) -> dict[str, np.ndarray]:
         """Peaks of one chunk."""
         traces = self.clean.within(chunk.start - halo, chunk.stop + halo)
         found = [

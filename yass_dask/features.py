@@ -18,7 +18,7 @@ from scipy.ndimage import maximum_filter1d
 
 from yass_dask import subsample
 from yass_dask.backends import kernel
-from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
+from yass_dask.chunked import Chunk, LazyParts, Rows, blocks, chunk_tasks
 from yass_dask.events import Events, evenly
 from yass_dask.geometry import nearest_channels
 from yass_dask.noise import Noise, some_alive
@@ -155,7 +155,7 @@ class _Cutter:
     def halo(self) -> int:
         return self.n_samples + subsample.REACH + 1 + self.noise.reach
 
-    def features(self, overlapped: np.ndarray, chunk: Chunk, peaks: Events, basis: Basis) -> dict[str, np.ndarray]:
+    def features(self, overlapped: np.ndarray | Rows, chunk: Chunk, peaks: Events, basis: Basis) -> dict[str, np.ndarray]:
         """Features of the peaks of one chunk."""
         mine = peaks.within(chunk.start, chunk.stop)
         projector = Projector.of(self.noise, basis, self.channels, self.backend)
@@ -170,7 +170,7 @@ class _Cutter:
             "features": np.concatenate(found),
         }
 
-    def basis_sums(self, overlapped: np.ndarray, chunk: Chunk, peaks: Events, around: int) -> dict[str, np.ndarray]:
+    def basis_sums(self, overlapped: np.ndarray | Rows, chunk: Chunk, peaks: Events, around: int) -> dict[str, np.ndarray]:
         """Sums over a sampled block: products of unit-norm waveforms; lagged products of noise, and their number."""
         mine = peaks.within(chunk.start, chunk.stop)
         mine = {name: mine[name][mine["is_clear"]] for name in ("sample_index", "channel_index")}
@@ -184,7 +184,7 @@ class _Cutter:
             lagged += quiet_products(x, self.n_samples, around)
         return {"waveform": waveform[None], "products": lagged[:1], "count": lagged[1:]}
 
-    def _blocks(self, overlapped: np.ndarray, chunk: Chunk, events: dict, *, empty: bool) -> Any:
+    def _blocks(self, overlapped: np.ndarray | Rows, chunk: Chunk, events: dict, *, empty: bool) -> Any:
         """Yield (block in noise standard deviations, rows of its events, their channels), `empty`: without any too."""
         traces = self.clean.within(chunk.start - self.halo, chunk.stop + self.halo)
         for block in blocks(overlapped, chunk, self.halo):

@@ -50,6 +50,10 @@ class MergeParams(BaseModel):
     refractory_ms: float = Field(1.5, gt=0)
     """Two units that fire within this time of each other as often as by chance are not one unit."""
 
+    def of_share(self, share: float) -> MergeParams:
+        """The same for a share of the recording."""
+        return self.model_copy(update={"min_spikes": max(2, int(np.ceil(share * self.min_spikes)))})
+
 
 @dataclass(frozen=True)
 class Revision:

@@ -15,7 +15,7 @@ from yass_dask.backends import kernel
 from yass_dask.chunked import LazyParts
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.geometry import nearest_channels
-from yass_dask.preprocess import Clean, sampled_blocks
+from yass_dask.preprocess import Clean, sampled_blocks, thinned
 
 SPIKE_SD = 4.0
 """Samples beyond this, and their surroundings, are no noise."""
@@ -122,7 +122,7 @@ def measure_noise(clean: Clean, params: PreprocessParams, backend: str) -> LazyP
     near = nearest_channels(
         recording.neighbors(params.whitening_radius_um), recording.probe.positions, MAX_WHITENING_CHANNELS
     )
-    return LazyParts(parts, params, 1, lambda table: _whitening(table, near, clean.scale.bad, params.whitening_floor))
+    return LazyParts(parts, params, 2, lambda table: _whitening(table, near, clean.scale.bad, params.whitening_floor))
 
 
 def measure_spectrum(clean: Clean, noise: Noise, params: PreprocessParams, backend: str) -> LazyParts:
@@ -172,7 +172,7 @@ def _noise_sums(block: np.ndarray, around: int, clean: Clean) -> dict[str, np.nd
     x = clean.to_sd(block)
     loud = maximum_filter1d((np.abs(x) > SPIKE_SD).view(np.uint8), 2 * around + 1, axis=0, mode="nearest")
     quiet = ((loud == 0) & (x != 0).any(axis=1, keepdims=True)).astype(np.float32)
-    x = x * quiet
+    x, quiet = thinned(x * quiet), thinned(quiet)
     products, counts = x.T @ x, quiet.T @ quiet
     return {"products": products[None].astype(np.float64), "counts": counts[None].astype(np.float64)}
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask.backends import resolve
+from yass_dask.chunked import Stride
 from yass_dask.cluster import ClusterParams, cluster, gather_units
 from yass_dask.conditioning import PreprocessParams
-from yass_dask.deconvolve import DeconvolveParams, Residual, deconvolve, deconvolve_even, make_bank
+from yass_dask.deconvolve import DeconvolveParams, Residual, deconvolve, deconvolve_apart, make_bank
 from yass_dask.detect import DetectParams, detect
 from yass_dask.events import Events
 from yass_dask.features import FeatureParams, choose_peaks, measure_basis, measure_features
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from yass_dask.runtime import Executor
 
 
+MIN_REFINING_S = 30.0
+"""A round looks at so many seconds at least, if there are."""
+
+
 class SortParams(BaseModel):
     """Parameters of the science; where and how fast it runs is not among them."""
 
@@ -49,6 +54,9 @@ class SortParams(BaseModel):
     merge: MergeParams = MergeParams()
     n_refinements: int = Field(2, ge=0, le=10)
     """Rounds of pursuit after which units are cleaned, split, joined and searched for in the residual."""
+    max_refining_s: float = Field(600.0, gt=0)
+    """Units are found and refined on blocks spread evenly over the recording, of about so many seconds at most; only
+    the last pursuit looks at all of it."""
 
     @classmethod
     def from_config(cls, config: str | Path | Mapping[str, Any]) -> SortParams:
@@ -105,19 +113,29 @@ def sort(
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
         noise = keep("noise", measure_noise(clean, params.preprocess, backend))
         matched = keep("spectrum", measure_spectrum(clean, noise, params.preprocess, backend))
-        peaks = keep("detect", detect(clean, noise, params.detect, backend))
+        some = clean.strided(looked_at(recording, params.max_refining_s))
+        peaks = keep("detect", detect(some, noise, params.detect, backend))
         basis = keep("basis", measure_basis(clean, matched, peaks, params.features, backend))
-        means = cluster_peaks(keep, "", clean, matched, basis, peaks, params, backend)
+        means = cluster_peaks(keep, "", some, matched, basis, peaks, params, backend)
         units = keep("templates", first_units(means, clean, matched, params.templates))
         audit = list(units.audit)
         sure = params.deconvolve.model_copy(update={"log_odds": params.deconvolve.refining_log_odds})
         refining = params.model_copy(update={"deconvolve": sure})
         for k in range(params.n_refinements):
-            spikes = pursue(keep, f"_{k}", clean, matched, units, refining, backend)
-            units = refine(keep, f"_{k}", clean, noise, matched, basis, units, spikes, params, backend)
+            some = clean.strided(looked_at(recording, params.max_refining_s, k))
+            spikes = pursue(keep, f"_{k}", some, matched, units, refining, backend)
+            units = refine(keep, f"_{k}", some, noise, matched, basis, units, spikes, params, backend)
             audit += units.audit
         spikes = pursue(keep, "", clean, matched, units, params, backend)
         return finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve)
+
+
+def looked_at(recording: Recording, max_s: float, round_: int | None = None) -> Stride:
+    """Blocks that units are found on (all of them, or fewer), and those of a round (every second, or fewer)."""
+    step = max(1, int(recording.duration_s / max_s))
+    if round_ is not None and recording.duration_s >= 2 * MIN_REFINING_S:
+        step = max(step, 2)
+    return Stride(step, (round_ or 0) % step)
 
 
 def cluster_peaks(
@@ -138,7 +156,10 @@ def pursue(
     """Every spike of the units, by matching pursuit: the even blocks, then the odd ones beside them."""
     templates, length = units.templates, units.templates.n_samples
     bank = keep("bank" + round_, make_bank(templates, noise, clean.recording, params.deconvolve))
-    even = keep("even" + round_, deconvolve_even(clean, noise, bank, length, params.deconvolve, backend))
+    if clean.recording.stride.step > 1:
+        return keep("deconvolve" + round_, deconvolve_apart(clean, noise, bank, length, params.deconvolve, backend))
+    every_second = clean.strided(Stride(2))
+    even = keep("even" + round_, deconvolve_apart(every_second, noise, bank, length, params.deconvolve, backend))
     return keep("deconvolve" + round_, deconvolve(clean, noise, bank, length, even, params.deconvolve, backend))
 
 
@@ -154,8 +175,10 @@ def refine(
     frames = keep("frames" + round_, frames)
     cleaned = keep("cleaned" + round_, measure_unit_features(residual, matched, basis, chosen, frames, backend))
     refractory = recording.samples(params.merge.refractory_ms)
-    facts = UnitFacts(templates.ids, units.levels, units.next_id, refractory, recording.n_samples)
-    revision = keep("merge" + round_, revise(cleaned, spikes, frames, facts, params.merge, params.cluster, backend))
+    n_looked_at = recording.stride.n_samples(recording.n_samples, recording.block_samples)
+    facts = UnitFacts(templates.ids, units.levels, units.next_id, refractory, n_looked_at)
+    merging = params.merge.of_share(n_looked_at / recording.n_samples)
+    revision = keep("merge" + round_, revise(cleaned, spikes, frames, facts, merging, params.cluster, backend))
     pieces = keep("pieces" + round_, gather_pieces(revision, templates, params.templates.max_spikes))
     left = keep("left" + round_, average(residual, pieces, params.templates, backend))
     peaks = keep("detect" + round_, detect(residual, noise, params.detect, backend))

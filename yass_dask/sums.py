@@ -56,7 +56,7 @@ def without_sums(
         counts[pursued] = [len(trains[int(unit)]) for unit in templates.ids[pursued]]
     for u in np.argsort(counts, kind="stable").tolist():
         usable = kept & pursued & (counts * MAX_LEFT[-1][0] >= max(counts[u], 1))
-        found, left = explain(bank, u, usable, len(noise.filters))
+        found, left = explain(bank, u, usable)
         if len(found.unit) == 0 or found.amplitude.min() < MIN_AMPLITUDE:
             continue
         rarity = counts[u] / counts[found.unit].min()
@@ -103,31 +103,32 @@ def find_partners(templates: Templates, trains: Mapping[int, np.ndarray], reach:
     return partners
 
 
-def explain(bank: Bank, unit: int, usable: np.ndarray, n_channels: int) -> tuple[Spikes, float]:
+def explain(bank: Bank, unit: int, usable: np.ndarray) -> tuple[Spikes, float]:
     """Spikes of usable units in the template of one unit, and the share of its energy that they leave.
+
+    The template's correlations with the others are their overlaps: no traces are needed.
 
     Parameters
     ----------
     usable : (n_units,) bool
     """
     n_samples = bank.temporal.shape[2]
-    traces = np.zeros((3 * n_samples, n_channels + 1), np.float32)
-    traces[n_samples : 2 * n_samples, bank.support[unit]] = bank.temporal[unit].T @ bank.spatial[unit]
-    near = bank.pair_unit[bank.pair_start[unit] : bank.pair_start[unit + 1]]
-    small, rows = _only(bank, near[usable[near]])
-    if len(rows) == 0:
+    pairs = np.arange(bank.pair_start[unit], bank.pair_start[unit + 1])
+    pairs = pairs[usable[bank.pair_unit[pairs]]]
+    if len(pairs) == 0:
         return no_spikes(), 1.0
+    rows = bank.pair_unit[pairs]
+    correlation = np.zeros((3 * n_samples, len(pairs)), np.float32, order="F")
+    correlation[bank.peak + 1 : bank.peak + 2 * n_samples] = bank.pair_overlap[pairs].T
     found = kernel("pursue", "numba")(
-        np.ascontiguousarray(traces[:, :n_channels]), bank=small, given=no_spikes(), first=0, stop=len(traces),
-        n_sweeps=N_SWEEPS,
-    )  # fmt: skip
+        correlation, bank=_only(bank, rows), given=no_spikes(), first=0, stop=len(correlation), n_sweeps=N_SWEEPS
+    )
     explained = float(found.gain.sum()) / max(float(bank.norms[unit]), 1e-9)
     return found._replace(unit=rows[found.unit]), 1 - explained
 
 
-def _only(bank: Bank, units: np.ndarray) -> tuple[Bank, np.ndarray]:
-    """The bank of some units alone, and their rows in the whole one."""
-    rows = np.sort(units)
+def _only(bank: Bank, rows: np.ndarray) -> Bank:
+    """The bank of some units alone."""
     new = np.full(len(bank.norms), -1, np.int32)
     new[rows] = np.arange(len(rows))
     starts, others, overlaps = [0], [], []
@@ -141,9 +142,7 @@ def _only(bank: Bank, units: np.ndarray) -> tuple[Bank, np.ndarray]:
         name: getattr(bank, name)[rows]
         for name in ("temporal", "spatial", "support", "norms", "thresholds", "noise", "precision")
     }
-    if len(rows) == 0:
-        return bank._replace(**per_unit), rows
     return bank._replace(
         **per_unit, pair_start=np.array(starts, np.int64), pair_unit=np.concatenate(others),
         pair_overlap=np.concatenate(overlaps),
-    ), rows  # fmt: skip
+    )  # fmt: skip

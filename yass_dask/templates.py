@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask import subsample
 from yass_dask.backends import kernel
-from yass_dask.chunked import Arrays, Chunk, LazyParts, blocks, chunk_tasks
+from yass_dask.chunked import Arrays, Chunk, LazyParts, Rows, blocks, chunk_tasks
 from yass_dask.errors import InputError
 from yass_dask.events import Events
 from yass_dask.geometry import nearest_channels
@@ -185,7 +185,7 @@ class _Averager:
     def halo(self) -> int:
         return self.n_samples + subsample.REACH
 
-    def sums(self, overlapped: np.ndarray, chunk: Chunk, events: Events) -> dict[str, np.ndarray]:
+    def sums(self, overlapped: np.ndarray | Rows, chunk: Chunk, events: Events) -> dict[str, np.ndarray]:
         """Sums over a chunk's events, for the units that have any."""
         mine = events.within(chunk.start, chunk.stop)
         units, first, index = np.unique(mine["unit_index"], return_index=True, return_inverse=True)
@@ -213,8 +213,14 @@ class _Averager:
             "main_channel": mine["main_channel"][first].astype(np.int32),
             "count": np.bincount(index, minlength=len(units)).astype(np.int64),
             "power": power,
-            "sums": sums,
+            "sums": _narrowed(sums),
         }
+
+
+def _narrowed(sums: np.ndarray) -> np.ndarray:
+    """The same numbers in half the bytes, where they fit."""
+    fits = max(sums.max(initial=0), -sums.min(initial=0)) <= np.iinfo(np.int32).max
+    return sums.astype(np.int32) if fits else sums
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yass_dask.chunked import Chunk, LazyParts, blocks, chunk_tasks
+from yass_dask.chunked import Chunk, LazyParts, Rows, blocks, chunk_tasks
 from yass_dask.deconvolve import Residual
 from yass_dask.events import Events, evenly
 from yass_dask.features import FeatureParams
@@ -161,7 +161,7 @@ class _FrameCutter:
     backend: str
 
     def chunk(
-        self, overlapped: np.ndarray, chunk: Chunk, chosen: Events, stored: StoredFrames
+        self, overlapped: np.ndarray | Rows, chunk: Chunk, chosen: Events, stored: StoredFrames
     ) -> dict[str, np.ndarray]:
         """Rows of one chunk's spikes, spike by spike, frame by frame."""
         frames, mine = stored.load(), chosen.within(chunk.start, chunk.stop)

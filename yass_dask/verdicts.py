@@ -30,7 +30,7 @@ class UnitFacts:
     refractory: int
     """samples"""
     n_samples: int
-    """length of the recording"""
+    """of the recording, as far as it was pursued"""
 
 
 @dataclass(frozen=True)

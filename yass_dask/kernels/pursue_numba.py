@@ -1,4 +1,4 @@
-"""Matching pursuit on a block of whitened traces: only what a spike changes is computed again.
+"""Matching pursuit on a block: only what a spike changes is computed again.
 
 The largest gain is kept per unit and cell of rows. A subtraction touches the cells within two template lengths, of the
 units whose templates overlap in space: a spike costs the same whatever the block's length or the probe's size.
@@ -8,7 +8,6 @@ import numba
 import numpy as np
 
 from yass_dask.kernels.bank import SAME_AMPLITUDE, Bank, Spikes
-from yass_dask.kernels.loops import correlate, mix
 from yass_dask.kernels.pursuit_state import (
     CELL,
     NONE,
@@ -24,12 +23,10 @@ from yass_dask.kernels.pursuit_state import (
     renew,
 )
 
-TILE = 1024
 
-
-def pursue(traces: np.ndarray, *, bank: Bank, given: Spikes, first: int, stop: int, n_sweeps: int) -> Spikes:
+def pursue(correlation: np.ndarray, *, bank: Bank, given: Spikes, first: int, stop: int, n_sweeps: int) -> Spikes:
     """See `pursue_numpy`; same spikes but where two gains differ in the last bits only."""
-    correlation = _correlate(np.ascontiguousarray(traces.T), bank)
+    correlation = correlation.T.copy()
     low, high = np.float32(bank.amplitude_low), np.float32(bank.amplitude_high)
     shape = Shape(bank.norms, bank.precision, bank.thresholds, low, high, bank.refractory)
     overlaps = Overlaps(bank.pair_start, bank.pair_unit, bank.pair_overlap, bank.filters)
@@ -58,46 +55,6 @@ def pursue(traces: np.ndarray, *, bank: Bank, given: Spikes, first: int, stop: i
         found[:, 3].astype(np.float32),
         found[:, 4].astype(np.float32),
     )
-
-
-# --- correlation with the templates ---
-
-
-def _correlate(traces: np.ndarray, bank: Bank) -> np.ndarray:
-    """(n_units, n_rows) float32 from traces (n_channels, n_rows)."""
-    result = np.empty((len(bank.norms), traces.shape[1]), np.float32)
-    ranks = np.count_nonzero(np.abs(bank.spatial).max(axis=2, initial=0), axis=1)
-    _correlate_units(traces, bank.temporal, bank.spatial, bank.support, ranks, bank.peak, result)
-    return result
-
-
-@numba.njit(nogil=True, cache=True)
-def _correlate_units(
-    x: np.ndarray,
-    temporal: np.ndarray,
-    spatial: np.ndarray,
-    support: np.ndarray,
-    ranks: np.ndarray,
-    peak: int,
-    out: np.ndarray,
-) -> None:
-    """Tile by tile, so that what several units read of the traces stays in the cache."""
-    n_rows, n_samples = x.shape[1], temporal.shape[2]
-    series = np.empty(TILE + n_samples - 1, np.float32)
-    for start in range(0, n_rows, TILE):
-        stop = min(start + TILE, n_rows)
-        wanted = start - peak
-        length = stop - start + n_samples - 1
-        low, high = max(wanted, 0), min(wanted + length, n_rows)
-        series[: low - wanted] = 0
-        series[max(high - wanted, 0) :] = 0
-        for u in range(len(out)):
-            piece = out[u, start:stop]
-            piece[:] = 0
-            for r in range(ranks[u]):
-                if low < high:
-                    mix(x, low, high, spatial[u, r], support[u], series[low - wanted : high - wanted])
-                correlate(series, temporal[u, r], piece)
 
 
 # --- fitting spikes ---
@@ -135,9 +92,10 @@ def _write(found: np.ndarray, i: int, row: int, unit: int, fit: tuple) -> None:
 
 @numba.njit(nogil=True, cache=True)
 def _pursue(state: State, shape: Shape, overlaps: Overlaps, n_sweeps: int) -> np.ndarray:
-    for cell in range(len(state.best)):
-        for u in range(len(shape.norms)):
+    for u in range(len(shape.norms)):
+        for cell in range(len(state.best)):
             look(state, shape, cell, u)
+    for cell in range(len(state.best)):
         choose(state, cell)
     found, count = _greedy(state, shape, overlaps, np.empty((64, 5), np.float64), 0)
     for _ in range(n_sweeps):

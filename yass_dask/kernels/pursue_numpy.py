@@ -1,4 +1,4 @@
-"""Matching pursuit on a block of whitened traces."""
+"""Matching pursuit on a block, given its correlation with the templates."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import numpy as np
 from yass_dask.kernels.bank import Bank, Spikes
 
 
-def pursue(traces: np.ndarray, *, bank: Bank, given: Spikes, first: int, stop: int, n_sweeps: int) -> Spikes:
-    """Explain the traces as a sum of templates, the largest gain first.
+def pursue(correlation: np.ndarray, *, bank: Bank, given: Spikes, first: int, stop: int, n_sweeps: int) -> Spikes:
+    """Explain traces as a sum of templates, the largest gain first.
 
     The gain of unit u at row t with amplitude a is  2 a c - a^2 n - k (a - 1)^2  (the decrease of the squared norm
     less a Gaussian price for the amplitude), c the correlation with the template, n its squared norm, k its
@@ -20,7 +20,8 @@ def pursue(traces: np.ndarray, *, bank: Bank, given: Spikes, first: int, stop: i
 
     Parameters
     ----------
-    traces : (n_rows, n_channels) float32, whitened
+    correlation : (n_rows, n_units) float32
+        Of the whitened traces with the templates, see `correlate_numpy`.
     bank : templates valid for this block
     given : spikes that stand already (a neighbour block's); they are subtracted first and never moved
     first, stop : spikes are placed in rows [first, stop) only
@@ -29,7 +30,7 @@ def pursue(traces: np.ndarray, *, bank: Bank, given: Spikes, first: int, stop: i
     -------
     The spikes found (not the given ones), sorted by row, then unit.
     """
-    state = _State(traces, bank, first, stop)
+    state = _State(correlation, bank, first, stop)
     for i in range(len(given.row)):
         state.add(given.row[i], given.unit[i], given.shift[i], -given.amplitude[i])
         state.close(given.row[i], given.unit[i], 1)
@@ -42,11 +43,11 @@ def pursue(traces: np.ndarray, *, bank: Bank, given: Spikes, first: int, stop: i
 class _State:
     """Correlations of all units at all rows, and which of them are closed; changes as spikes are subtracted."""
 
-    def __init__(self, traces: np.ndarray, bank: Bank, first: int, stop: int) -> None:
+    def __init__(self, correlation: np.ndarray, bank: Bank, first: int, stop: int) -> None:
         self.bank = bank
-        self.correlation = _correlate(traces, bank)
+        self.correlation = correlation.copy()
         self.closed = np.zeros(self.correlation.shape, np.int16)
-        rows = np.arange(len(traces))
+        rows = np.arange(len(correlation))
         self.outside = (rows < first) | (rows >= stop)
 
     def gain(self, u: Any = slice(None), rows: Any = slice(None)) -> tuple[np.ndarray, np.ndarray]:
@@ -109,22 +110,6 @@ class _State:
         """Close (+1) or reopen (-1) a unit around a spike."""
         reach = self.bank.refractory
         self.closed[max(row - reach, 0) : max(row + reach + 1, 0), unit] += change
-
-
-def _correlate(traces: np.ndarray, bank: Bank) -> np.ndarray:
-    """(n_rows, n_units) float32: correlation with each template, its peak at the row; zeros beyond the traces."""
-    n_rows = len(traces)
-    n_units, rank, n_samples = bank.temporal.shape
-    padded = np.concatenate([traces, np.zeros((n_rows, 1), np.float32)], axis=1)
-    result = np.zeros((n_rows, n_units), np.float32)
-    for u in range(n_units):
-        for r in range(rank):
-            series = padded[:, bank.support[u]] @ bank.spatial[u, r]
-            long = np.concatenate(
-                [np.zeros(bank.peak, np.float32), series, np.zeros(n_samples - 1 - bank.peak, np.float32)]
-            )
-            result[:, u] += np.correlate(long, bank.temporal[u, r], mode="valid")
-    return result
 
 
 def _gain(c: Any, bank: Bank, unit: Any) -> tuple[Any, Any]:

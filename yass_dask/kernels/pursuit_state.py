@@ -106,7 +106,10 @@ def look(state: State, shape: Shape, cell: int, unit: int) -> None:
     correlation, closed = state.correlation[unit], state.closed[unit]
     start = state.first + cell * CELL
     best, best_row = NONE, -1
-    for t in range(start, min(start + CELL, state.stop)):
+    n_likely = 0  # counted without a branch, many rows at once: in most cells there is none
+    for c in correlation[start : min(start + CELL, state.stop)]:
+        n_likely += c > bound
+    for t in range(start, min(start + CELL, state.stop) if n_likely else start):
         c = correlation[t]
         if c > bound and closed[t] <= 0:
             gain = gain_of(c, amplitude_of(c, n, k, shape.low, shape.high), n, k)

@@ -1,9 +1,11 @@
 """Counts to noise standard deviations, turned so that time runs innermost: all kernels after it read it that way."""
 
+import sys
+
 import numba
 import numpy as np
 
-ROWS, CHANNELS = 128, 32
+ROWS, CHANNELS = 256, 32
 """So much is turned at a time (measured): it stays in the cache, and rows of the result are written in long pieces."""
 
 
@@ -14,9 +16,33 @@ def scale(traces: np.ndarray, *, factor: float) -> np.ndarray:
     return result.T
 
 
-@numba.njit(nogil=True, cache=True)
 def turn(x: np.ndarray, factor: np.float32, out: np.ndarray) -> None:
-    """out[c, t] = factor x[t, c], piece by piece."""
+    """out[c, t] = factor x[t, c]."""
+    if sys.byteorder == "little" and x.dtype == np.int16 and x.flags.c_contiguous and x.shape[1] % 4 == 0:
+        _turn_fours(x.view(np.int64), factor, out)
+    else:
+        _turn(x, factor, out)
+
+
+@numba.njit(nogil=True, cache=True)
+def _turn_fours(x: np.ndarray, factor: np.float32, out: np.ndarray) -> None:
+    """The same from int16 read four at a time."""
+    n_rows, n_fours = x.shape
+    for t0 in range(0, n_rows, ROWS):
+        t1 = min(t0 + ROWS, n_rows)
+        for k in range(n_fours):
+            a, b, c, d = out[4 * k, t0:t1], out[4 * k + 1, t0:t1], out[4 * k + 2, t0:t1], out[4 * k + 3, t0:t1]
+            for i in range(t1 - t0):
+                four = x[t0 + i, k]
+                a[i] = np.float32(np.int16(four)) * factor
+                b[i] = np.float32(np.int16(four >> 16)) * factor
+                c[i] = np.float32(np.int16(four >> 32)) * factor
+                d[i] = np.float32(np.int16(four >> 48)) * factor
+
+
+@numba.njit(nogil=True, cache=True)
+def _turn(x: np.ndarray, factor: np.float32, out: np.ndarray) -> None:
+    """Piece by piece."""
     n_rows, n_channels = x.shape
     for t0 in range(0, n_rows, ROWS):
         t1 = min(t0 + ROWS, n_rows)

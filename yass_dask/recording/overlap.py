@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -31,20 +32,31 @@ def read_core(table: np.ndarray, source: Source) -> np.ndarray:
 
 
 def read_overlapped(table: np.ndarray, source: Source, halo: int, boundary: Boundary) -> np.ndarray:
-    """Read a chunk and its halo, as far as the recording goes, and fill up the rest."""
+    """Read a chunk and its halo."""
     chunk = _chunk_of(table)
-    first = chunk.start - halo
-    last = chunk.stop_block * chunk.block_samples + halo
-    start, stop = max(first, 0), min(last, chunk.n_samples)
-    rows = source.read(start, stop)
-    if (start, stop) == (first, last):
-        return rows
-    filled = np.zeros((last - first, rows.shape[1]), dtype=rows.dtype)
-    filled[start - first : stop - first] = rows
-    if boundary == "edge":
-        filled[: start - first] = rows[0]
-        filled[stop - first :] = rows[-1]
-    return filled
+    rows = UnreadRows(source, boundary)
+    return rows.read(chunk.start - halo, chunk.stop_block * chunk.block_samples + halo)
+
+
+@dataclass(frozen=True)
+class UnreadRows:
+    """Rows of a source, and what lies outside of it."""
+
+    source: Source
+    boundary: Boundary
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        """Samples [first, last), as far as the recording goes, the rest filled up."""
+        start, stop = max(first, 0), min(last, self.source.shape[0])
+        rows = self.source.read(start, stop)
+        if (start, stop) == (first, last):
+            return rows
+        filled = np.zeros((last - first, rows.shape[1]), dtype=rows.dtype)
+        filled[start - first : stop - first] = rows
+        if self.boundary == "edge":
+            filled[: start - first] = rows[0]
+            filled[stop - first :] = rows[-1]
+        return filled
 
 
 def map_blocks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from yass_dask.geometry import Probe
 from yass_dask.recording.checks import as_gain, channel_index, check_fields
 from yass_dask.recording.overlap import (
     Boundary,
+    UnreadRows,
     check_overlap,
     map_blocks,
     overlap_dask,
@@ -46,6 +47,8 @@ class Recording:
     excluded_samples : [start, stop) pairs of samples to leave out of account
     chunk_blocks : int
         Blocks a task takes at once: bounds memory, never changes a result.
+    stride : Stride
+        The blocks that a stage looks at; all by default.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class Recording:
     bad_channels: tuple[int, ...] = ()
     excluded_samples: tuple[tuple[int, int], ...] = ()
     chunk_blocks: int = 10
+    stride: chunked.Stride = chunked.Stride()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -101,7 +105,7 @@ class Recording:
     @property
     def chunks(self) -> list[chunked.Chunk]:
         """The pieces one task takes, in time order; they never depend on the halo."""
-        return chunked.chunks(self.n_samples, self.block_samples, self.chunk_blocks)
+        return chunked.chunks(self.n_samples, self.block_samples, self.chunk_blocks, self.stride)
 
     def samples(self, ms: float) -> int:
         """Turn milliseconds into samples, half rounded up."""
@@ -126,6 +130,10 @@ class Recording:
     def with_chunks(self, chunk_blocks: int) -> Recording:
         """Give the same recording, cut in chunks of another number of blocks."""
         return replace(self, chunk_blocks=chunk_blocks)
+
+    def strided(self, stride: chunked.Stride) -> Recording:
+        """Give the same recording, of which stages look at some blocks only; a chunk spans more of them."""
+        return replace(self, stride=stride, chunk_blocks=self.chunk_blocks * max(1, stride.step // 2))
 
     def slice_time(self, start_s: float = 0.0, stop_s: float | None = None) -> Recording:
         """Give the samples from `start_s` to `stop_s` (None: the end), in seconds, without reading."""
@@ -198,6 +206,18 @@ class Recording:
         lengths = tuple(c.n_blocks * self.block_samples + 2 * halo for c in self.chunks)
         how = {"source": self.source, "halo": halo, "boundary": boundary}
         return self._map(read_overlapped, (), lengths, self.dtype, token="overlapped", **how)
+
+    def pieces(self, halo: int, boundary: Boundary = "edge") -> Iterator[tuple[chunked.Chunk, Any]]:
+        """Yield (chunk, the same as `overlapped` gives for it): what a task of `chunked.chunk_tasks` takes.
+
+        A dask array's own tasks compute theirs; of any other source a task reads each block when it comes to it.
+        """
+        check_overlap(halo, boundary)
+        if isinstance(self.source, DaskSource):
+            yield from zip(self.chunks, self.overlapped(halo, boundary).to_delayed()[:, 0], strict=True)
+        else:
+            rows = UnreadRows(self.source, boundary)
+            yield from ((chunk, rows) for chunk in self.chunks)
 
     def map_overlap(
         self, func: Callable[[np.ndarray], np.ndarray], depth: int, dtype: Any, boundary: Boundary = "edge"
