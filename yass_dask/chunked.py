@@ -41,6 +41,9 @@ class Stride(NamedTuple):
         return int(np.minimum(n_samples - starts, block).sum())
 
 
+EVERY_BLOCK = Stride()
+
+
 class Chunk(NamedTuple):
     """A group of whole blocks, [first_block, stop_block), of a recording's grid."""
 
@@ -111,7 +114,7 @@ class Block(NamedTuple):
         return self.overlapped.read(self.start - self.halo, self.start - self.halo + length)
 
 
-def chunks(n_samples: int, block: int, chunk_blocks: int, stride: Stride = Stride()) -> list[Chunk]:
+def chunks(n_samples: int, block: int, chunk_blocks: int, stride: Stride = EVERY_BLOCK) -> list[Chunk]:
     """Cut the grid of blocks into chunks of `chunk_blocks` blocks; the last one may be shorter."""
     n_blocks = max(1, -(-n_samples // block))
     return [

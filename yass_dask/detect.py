@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,14 +49,27 @@ def detect(clean: StandardTraces, noise: Noise, params: DetectParams, backend: s
     Opens as Events with fields sample_index (int64), channel_index (int32), amplitude (float32, sd), is_clear (bool).
     Exact at chunk and block borders: a block sees as far beyond its core as the rule looks.
     """
-    recording = clean.recording
-    reach = recording.samples(max(params.exclusion_ms, params.clear_ms))
-    finder = _Finder(
-        clean, noise, params.threshold_sd, SIGNS[params.sign], recording.samples(params.exclusion_ms),
-        recording.samples(params.clear_ms), neighbor_lists(clean, params.radius_um), backend,
-    )  # fmt: skip
-    parts = chunk_tasks("detect", finder.chunk, recording, 2 * reach, 2 * reach)
+    finder = Finder.of(clean, noise, params, backend)
+    parts = chunk_tasks("detect", _detect, clean.recording, finder.halo, clean, finder)
     return LazyParts(parts, params, 1, Events)
+
+
+def _detect(
+    overlapped: np.ndarray | Rows, chunk: Chunk, clean: StandardTraces, finder: Finder
+) -> dict[str, np.ndarray]:
+    """Peaks of one chunk."""
+    halo = finder.halo
+    traces = clean.within(chunk.start - halo, chunk.stop + halo)
+    found = [
+        finder.block(traces.to_sd(block.traces, block.start - halo), block.start, block.stop, halo)
+        for block in blocks(overlapped, chunk, halo)
+    ]
+    return joined(found)
+
+
+def joined(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Peaks of several blocks as one table."""
+    return {name: np.concatenate([empty, *(f[name] for f in found)]) for name, empty in EMPTY_PEAKS.items()}
 
 
 def neighbor_lists(clean: StandardTraces, radius_um: float) -> np.ndarray:
@@ -66,8 +80,9 @@ def neighbor_lists(clean: StandardTraces, radius_um: float) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Finder:
-    clean: StandardTraces
+class Finder:
+    """Finds the peaks of a block."""
+
     noise: Noise
     threshold: float
     sign: int
@@ -76,16 +91,25 @@ class _Finder:
     neighbors: np.ndarray
     backend: str
 
-    def chunk(self, overlapped: np.ndarray | Rows, chunk: Chunk, halo: int) -> dict[str, np.ndarray]:
-        """Peaks of one chunk."""
-        traces = self.clean.within(chunk.start - halo, chunk.stop + halo)
-        found = [
-            self._block(traces.to_sd(block.traces, block.start - halo), block.start, block.stop, halo)
-            for block in blocks(overlapped, chunk, halo)
-        ]
-        return {name: np.concatenate([f[name] for f in found]) for name in EMPTY_PEAKS}
+    @classmethod
+    def of(cls, clean: StandardTraces, noise: Noise, params: DetectParams, backend: str) -> Finder:
+        recording = clean.recording
+        exclusion, clear = recording.samples(params.exclusion_ms), recording.samples(params.clear_ms)
+        near = neighbor_lists(clean, params.radius_um)
+        return cls(noise, params.threshold_sd, SIGNS[params.sign], exclusion, clear, near, backend)
 
-    def _block(self, traces: np.ndarray, start: int, stop: int, halo: int) -> dict[str, np.ndarray]:
+    @property
+    def halo(self) -> int:
+        """Samples before and after a block that it looks at."""
+        return 2 * max(self.exclusion, self.clear)
+
+    def block(self, traces: np.ndarray, start: int, stop: int, halo: int) -> dict[str, np.ndarray]:
+        """Peaks of samples [start, stop).
+
+        Parameters
+        ----------
+        traces : (n_rows, n_channels) noise standard deviations of samples from start - halo on
+        """
         x = self.noise.whiten(traces, self.backend)
         first, last = halo - self.clear, halo + stop - start + self.clear
         rows, channels = kernel("find_peaks", self.backend)(

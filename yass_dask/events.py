@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,23 @@ class Events:
             else:
                 high = middle
         return low + int(np.searchsorted(np.asarray(samples[low:high]), sample))
+
+
+@dataclass(frozen=True)
+class Fields(Mapping[str, Any]):
+    """The fields of a table that begin with a prefix, without it."""
+
+    table: Mapping[str, Any]
+    prefix: str
+
+    def __getitem__(self, name: str) -> Any:
+        return self.table[self.prefix + name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.removeprefix(self.prefix) for name in self.table if name.startswith(self.prefix))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def between(events: Mapping[str, np.ndarray], start: int, stop: int) -> dict[str, np.ndarray]:

@@ -155,7 +155,9 @@ class _Cutter:
     def halo(self) -> int:
         return self.n_samples + subsample.REACH + 1 + self.noise.reach
 
-    def features(self, overlapped: np.ndarray | Rows, chunk: Chunk, peaks: Events, basis: Basis) -> dict[str, np.ndarray]:
+    def features(
+        self, overlapped: np.ndarray | Rows, chunk: Chunk, peaks: Events, basis: Basis
+    ) -> dict[str, np.ndarray]:
         """Features of the peaks of one chunk."""
         mine = peaks.within(chunk.start, chunk.stop)
         projector = Projector.of(self.noise, basis, self.channels, self.backend)
@@ -170,7 +172,9 @@ class _Cutter:
             "features": np.concatenate(found),
         }
 
-    def basis_sums(self, overlapped: np.ndarray | Rows, chunk: Chunk, peaks: Events, around: int) -> dict[str, np.ndarray]:
+    def basis_sums(
+        self, overlapped: np.ndarray | Rows, chunk: Chunk, peaks: Events, around: int
+    ) -> dict[str, np.ndarray]:
         """Sums over a sampled block: products of unit-norm waveforms; lagged products of noise, and their number."""
         mine = peaks.within(chunk.start, chunk.stop)
         mine = {name: mine[name][mine["is_clear"]] for name in ("sample_index", "channel_index")}

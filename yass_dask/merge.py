@@ -122,29 +122,27 @@ def _open(table: Mapping[str, Any]) -> Revision:
     return Revision(members, **fields, audit=audit)
 
 
-def gather_pieces(revision: Revision, templates: Templates, max_spikes: int) -> LazyParts:
-    """Members of the pieces as one table in time order, at most `max_spikes` of each.
+def gather_pieces(revision: Revision, templates: Templates, found: Events, max_spikes: int) -> LazyParts:
+    """Members of the pieces (at most `max_spikes` of each), and of the units found after them, as one table in time
+    order.
 
     Opens as Events with fields sample_index, unit_index, shift, amplitude, main_channel.
     """
-    main = templates.channels[revision.piece_unit, 0]
+    main, params = templates.channels[revision.piece_unit, 0], {"max_spikes": max_spikes}
     return LazyParts.one(
-        "pieces",
-        _gather_pieces,
-        revision,
-        main,
-        max_spikes,
-        params={"max_spikes": max_spikes},
-        version=1,
-        open=Events,
+        "pieces", _gather_pieces, revision, main, found, max_spikes, params=params, version=2, open=Events
     )
 
 
-def _gather_pieces(revision: Revision, main: np.ndarray, max_spikes: int) -> dict[str, np.ndarray]:
-    order = np.argsort(revision.members["sample_index"], kind="stable")
-    kept = order[evenly(revision.members["unit_index"][order], max_spikes)]
-    members = {name: values[kept] for name, values in revision.members.items()}
-    return {**members, "main_channel": main[members["unit_index"]].astype(np.int32)}
+def _gather_pieces(revision: Revision, main: np.ndarray, found: Events, max_spikes: int) -> dict[str, np.ndarray]:
+    members = revision.members | {"main_channel": main[revision.members["unit_index"]].astype(np.int32)}
+    order = np.argsort(members["sample_index"], kind="stable")
+    kept = order[evenly(members["unit_index"][order], max_spikes)]
+    new = found.load()
+    new["unit_index"] = new["unit_index"] + np.int32(len(main))
+    both = {name: np.concatenate([values[kept], new[name]]) for name, values in members.items()}
+    order = np.argsort(both["sample_index"], kind="stable")
+    return {name: values[order] for name, values in both.items()}
 
 
 # --- split ---

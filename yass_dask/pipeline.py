@@ -13,7 +13,7 @@ from yass_dask.chunked import Stride
 from yass_dask.cluster import ClusterParams, cluster, gather_units
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.deconvolve import DeconvolveParams, Residual, deconvolve, deconvolve_apart, make_bank
-from yass_dask.detect import DetectParams, detect
+from yass_dask.detect import DetectParams, Finder, detect
 from yass_dask.events import Events
 from yass_dask.features import FeatureParams, choose_peaks, measure_basis, measure_features
 from yass_dask.merge import MergeParams, UnitFacts, gather_pieces, revise
@@ -25,8 +25,8 @@ from yass_dask.results import finish
 from yass_dask.session import running
 from yass_dask.sorting import Sorting
 from yass_dask.store import Store
-from yass_dask.templates import Averages, TemplatesParams, average, refuse_too_short
-from yass_dask.unitfeatures import choose_spikes, find_frames, measure_unit_features
+from yass_dask.templates import TemplatesParams, average, refuse_too_short
+from yass_dask.unitfeatures import choose_spikes, find_frames, look_at_residual
 
 if TYPE_CHECKING:
     import distributed
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from yass_dask.runtime import Executor
 
 
-MIN_REFINING_S = 30.0
-"""A round looks at so many seconds at least, if there are."""
+LEAST_REFINING_S, LEAST_LAST_S = 30.0, 120.0
+"""A round looks at so many seconds at least, if there are; the last one at more: few spikes of two small units that are
+alike look like one unit's."""
 
 
 class SortParams(BaseModel):
@@ -113,16 +114,17 @@ def sort(
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
         noise = keep("noise", measure_noise(clean, params.preprocess, backend))
         matched = keep("spectrum", measure_spectrum(clean, noise, params.preprocess, backend))
-        some = clean.strided(looked_at(recording, params.max_refining_s))
+        some = clean.strided(looked_at(recording, params))
         peaks = keep("detect", detect(some, noise, params.detect, backend))
         basis = keep("basis", measure_basis(clean, matched, peaks, params.features, backend))
-        means = cluster_peaks(keep, "", some, matched, basis, peaks, params, backend)
+        members = cluster_peaks(keep, "", some, matched, basis, peaks, params, backend)
+        means = keep("means", average(some, members, params.templates, backend))
         units = keep("templates", first_units(means, clean, matched, params.templates))
         audit = list(units.audit)
         sure = params.deconvolve.model_copy(update={"log_odds": params.deconvolve.refining_log_odds})
         refining = params.model_copy(update={"deconvolve": sure})
         for k in range(params.n_refinements):
-            some = clean.strided(looked_at(recording, params.max_refining_s, k))
+            some = clean.strided(looked_at(recording, params, k))
             spikes = pursue(keep, f"_{k}", some, matched, units, refining, backend)
             units = refine(keep, f"_{k}", some, noise, matched, basis, units, spikes, params, backend)
             audit += units.audit
@@ -130,24 +132,24 @@ def sort(
         return finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve)
 
 
-def looked_at(recording: Recording, max_s: float, round_: int | None = None) -> Stride:
+def looked_at(recording: Recording, params: SortParams, round_: int | None = None) -> Stride:
     """Blocks that units are found on (all of them, or fewer), and those of a round (every second, or fewer)."""
-    step = max(1, int(recording.duration_s / max_s))
-    if round_ is not None and recording.duration_s >= 2 * MIN_REFINING_S:
-        step = max(step, 2)
-    return Stride(step, (round_ or 0) % step)
+    step = int(recording.duration_s / params.max_refining_s)
+    if round_ is not None:
+        least = LEAST_LAST_S if round_ == params.n_refinements - 1 else LEAST_REFINING_S
+        step = max(step, min(int(recording.duration_s / least), 2))
+    return Stride(max(step, 1), (round_ or 0) % max(step, 1))
 
 
 def cluster_peaks(
     keep: Callable, round_: str, traces: StandardTraces, noise: Noise, basis: Basis, peaks: Events,
     params: SortParams, backend: str,
-) -> Averages:  # fmt: skip
-    """Clear peaks -> features -> clusters -> mean waveforms; of clean traces, or of what is left of them."""
+) -> Events:  # fmt: skip
+    """Clear peaks -> features -> clusters -> their members; of clean traces, or of what is left of them."""
     chosen = keep("chosen" + round_, choose_peaks(peaks, params.features))
     features = keep("features" + round_, measure_features(traces, noise, chosen, basis, params.features, backend))
     clusters = keep("cluster" + round_, cluster(features, params.cluster, backend))
-    members = keep("units" + round_, gather_units(clusters, params.templates.max_spikes))
-    return keep("means" + round_, average(traces, members, params.templates, backend))
+    return keep("units" + round_, gather_units(clusters, params.templates.max_spikes))
 
 
 def pursue(
@@ -173,15 +175,17 @@ def refine(
     chosen = keep("spikes" + round_, choose_spikes(spikes, params.merge.max_spikes))
     frames = find_frames(templates, matched, basis, recording, params.features, params.merge.max_distance)
     frames = keep("frames" + round_, frames)
-    cleaned = keep("cleaned" + round_, measure_unit_features(residual, matched, basis, chosen, frames, backend))
-    refractory = recording.samples(params.merge.refractory_ms)
+    finder = Finder.of(residual, noise, params.detect, backend)
+    look = look_at_residual(residual, matched, basis, chosen, frames, finder, backend)
+    cleaned, peaks = keep("residual" + round_, look)
     n_looked_at = recording.stride.n_samples(recording.n_samples, recording.block_samples)
+    refractory = recording.samples(params.merge.refractory_ms)
     facts = UnitFacts(templates.ids, units.levels, units.next_id, refractory, n_looked_at)
     merging = params.merge.of_share(n_looked_at / recording.n_samples)
     revision = keep("merge" + round_, revise(cleaned, spikes, frames, facts, merging, params.cluster, backend))
-    pieces = keep("pieces" + round_, gather_pieces(revision, templates, params.templates.max_spikes))
-    left = keep("left" + round_, average(residual, pieces, params.templates, backend))
-    peaks = keep("detect" + round_, detect(residual, noise, params.detect, backend))
     found = cluster_peaks(keep, round_, residual, matched, basis, peaks, params, backend)
-    renewed = next_units(units, revision, spikes, left, found, clean, matched, params.templates)
+    pieces = keep("pieces" + round_, gather_pieces(revision, templates, found, params.templates.max_spikes))
+    means = keep("means" + round_, average(residual, pieces, params.templates, backend))
+    left, new = means.parted(len(revision.piece_unit))
+    renewed = next_units(units, revision, spikes, left, new, clean, matched, params.templates)
     return keep("templates" + round_, renewed)

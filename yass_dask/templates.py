@@ -234,6 +234,12 @@ class Averages:
     margin: int
     """Samples more on both sides than a template has"""
 
+    def parted(self, n: int) -> tuple[Averages, Averages]:
+        """The first n units, and the others."""
+        names = ("waveforms", "main_channels", "n_spikes")
+        first, rest = ({name: getattr(self, name)[rows] for name in names} for rows in (slice(n), slice(n, None)))
+        return replace(self, **first), replace(self, **rest)
+
 
 def _means(parts: Iterator[Arrays]) -> dict[str, np.ndarray]:
     """Mean waveform, main channel and number of events of each unit, from the sums of all chunks."""

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yass_dask.chunked import Chunk, LazyParts, Rows, blocks, chunk_tasks
+from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks
 from yass_dask.deconvolve import Residual
-from yass_dask.events import Events, evenly
+from yass_dask.detect import Finder, joined
+from yass_dask.events import Events, Fields, evenly
 from yass_dask.features import FeatureParams
 from yass_dask.geometry import nearest_channels
 from yass_dask.matching import distances, low_rank, pair_overlaps, pairs
@@ -138,50 +139,77 @@ def _choose(spikes: Events, max_spikes: int) -> dict[str, np.ndarray]:
     return {name: values[kept] for name, values in fields.items()}
 
 
-def measure_unit_features(
-    residual: Residual, noise: Noise, basis: Basis, chosen: Events, frames: StoredFrames, backend: str
+def look_at_residual(
+    residual: Residual, noise: Noise, basis: Basis, chosen: Events, frames: StoredFrames, finder: Finder, backend: str
 ) -> LazyParts:
-    """Features of chosen spikes in their units' frames.
+    """Features of chosen spikes in their units' frames, and peaks of what all spikes leave: one pass over the traces.
 
-    Opens as Events with fields sample_index, unit_index, other_index (whose frame), shift, amplitude, features.
+    Opens as a pair of Events: spikes with fields sample_index, unit_index, other_index (whose frame), shift, amplitude,
+    features; and peaks, see `detect`.
     """
-    recording = residual.recording
-    halo = len(basis.project) + recording.samples(2 * MAX_LAG_MS) + noise.reach
-    cutter = _FrameCutter(residual, noise, basis, halo, backend)
-    parts = chunk_tasks("unitfeatures", cutter.chunk, recording, cutter.halo, chosen, frames)
-    return LazyParts(parts, None, 2, Events)
+    halo = max(len(basis.project) + residual.recording.samples(2 * MAX_LAG_MS) + noise.reach, finder.halo)
+    look = _Look(residual, noise, basis, finder, halo, backend)
+    parts = chunk_tasks("residual", look.chunk, residual.recording, halo, chosen, frames)
+    return LazyParts(parts, None, 3, lambda table: (Events(Fields(table, SPIKE)), Events(Fields(table, PEAK))))
+
+
+SPIKE, PEAK = "spike_", "peak_"
 
 
 @dataclass(frozen=True)
-class _FrameCutter:
+class _Look:
     residual: Residual
     noise: Noise
     basis: Basis
+    finder: Finder
     halo: int
     backend: str
 
     def chunk(
         self, overlapped: np.ndarray | Rows, chunk: Chunk, chosen: Events, stored: StoredFrames
     ) -> dict[str, np.ndarray]:
-        """Rows of one chunk's spikes, spike by spike, frame by frame."""
-        frames, mine = stored.load(), chosen.within(chunk.start, chunk.stop)
+        """Rows of one chunk's spikes, spike by spike, frame by frame; and its peaks."""
+        traces = self.residual.within(chunk.start - self.halo, chunk.stop + self.halo)
+        seen = _Seen.of(chosen.within(chunk.start, chunk.stop), stored.load())
+        projector = Projector.of(self.noise, self.basis, seen.frames.channels, self.backend)
+        features, peaks = [np.zeros((0, *seen.frames.own.shape[1:]), np.float32)], []
+        for block in blocks(overlapped, chunk, self.halo):
+            x = traces.to_sd(block.traces, block.start - self.halo)
+            features.append(seen.features(x, block, projector))
+            peaks.append(self.finder.block(x, block.start, block.stop, self.halo))
+        fields = seen.fields() | {"features": np.concatenate(features).astype(np.float32)}
+        return {SPIKE + name: values for name, values in fields.items()} | {
+            PEAK + name: values for name, values in joined(peaks).items()
+        }
+
+
+class _Seen(NamedTuple):
+    """Spikes of a chunk, each in every frame of its unit."""
+
+    frames: Frames
+    mine: dict[str, np.ndarray]
+    spike: np.ndarray
+    """row of `mine`, ascending"""
+    frame: np.ndarray
+
+    @classmethod
+    def of(cls, mine: dict[str, np.ndarray], frames: Frames) -> _Seen:
         begin = np.searchsorted(frames.unit, mine["unit_index"])
         count = np.searchsorted(frames.unit, mine["unit_index"], side="right") - begin
         spike = np.repeat(np.arange(len(count)), count)
         frame = np.repeat(begin, count) + np.arange(len(spike)) - np.repeat(np.cumsum(count) - count, count)
-        features = [np.zeros((0, *frames.own.shape[1:]), np.float32)]
-        projector = Projector.of(self.noise, self.basis, frames.channels, self.backend)
-        traces = self.residual.within(chunk.start - self.halo, chunk.stop + self.halo)
-        for block in blocks(overlapped, chunk, self.halo):
-            a, b = np.searchsorted(spike, np.searchsorted(mine["sample_index"], [block.start, block.stop]))
-            if a == b:
-                continue
-            x = traces.to_sd(block.traces, block.start - self.halo)
-            at = mine["sample_index"][spike[a:b]] - block.start + self.halo + frames.lag[frame[a:b]]
-            left = projector.features(x, at, frames.other[frame[a:b]], mine["shift"][spike[a:b]])
-            features.append(left + mine["amplitude"][spike[a:b], None, None] * frames.own[frame[a:b]])
-        return {
-            **{name: mine[name][spike] for name in ("sample_index", "unit_index", "shift", "amplitude")},
-            "other_index": frames.other[frame],
-            "features": np.concatenate(features).astype(np.float32),
-        }
+        return cls(frames, mine, spike, frame)
+
+    def features(self, x: np.ndarray, block: Block, projector: Projector) -> np.ndarray:
+        """Features of the spikes in a block, each with its own template added to the residual `x` again."""
+        times = self.mine["sample_index"]
+        a, b = np.searchsorted(self.spike, np.searchsorted(times, [block.start, block.stop]))
+        spike, frame = self.spike[a:b], self.frame[a:b]
+        at = times[spike] - block.start + block.halo + self.frames.lag[frame]
+        left = projector.features(x, at, self.frames.other[frame], self.mine["shift"][spike])
+        restored: np.ndarray = left + self.mine["amplitude"][spike, None, None] * self.frames.own[frame]
+        return restored
+
+    def fields(self) -> dict[str, np.ndarray]:
+        names = ("sample_index", "unit_index", "shift", "amplitude")
+        return {name: self.mine[name][self.spike] for name in names} | {"other_index": self.frames.other[self.frame]}

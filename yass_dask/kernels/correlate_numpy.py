@@ -19,7 +19,7 @@ def correlate(traces: np.ndarray, *, bank: Bank, taps: np.ndarray | None = None)
     (n_rows, n_units) float32, in whichever memory order the backend finds best
     """
     n_rows = len(traces)
-    n_units, rank, n_samples = bank.temporal.shape
+    n_units, rank = bank.temporal.shape[:2]
     filters = np.ones(1, np.float32) if taps is None else taps
     before = bank.peak + len(filters) // 2
     padded = np.concatenate([traces, np.zeros((n_rows, 1), np.float32)], axis=1)

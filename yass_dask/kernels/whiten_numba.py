@@ -25,9 +25,7 @@ def whiten(
 
 
 @numba.njit(nogil=True, cache=True)
-def _by_fours(
-    filters: np.ndarray, channels: np.ndarray, n_channels: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _by_fours(filters: np.ndarray, channels: np.ndarray, n_channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights (n_fours, 4, n_read) of what four channels in a row read, which channels that is, and how many."""
     n_fours, n_neighbors = (n_channels + 3) // 4, filters.shape[1]
     weights = np.zeros((n_fours, 4, 4 * n_neighbors), np.float32)

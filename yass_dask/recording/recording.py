@@ -64,7 +64,7 @@ class Recording:
     bad_channels: tuple[int, ...] = ()
     excluded_samples: tuple[tuple[int, int], ...] = ()
     chunk_blocks: int = 10
-    stride: chunked.Stride = chunked.Stride()
+    stride: chunked.Stride = chunked.EVERY_BLOCK
 
     def __post_init__(self) -> None:
         check_fields(self)
