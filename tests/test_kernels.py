@@ -310,7 +310,18 @@ def pursue_case(name: str, block: Planted, **changes: Any) -> Case:
     bank = planted.bank(planted.waveforms(block.units))
     options = {"bank": bank, "given": no_spikes(), "first": 0, "stop": len(block.traces), "n_sweeps": 2}
     options |= changes
-    return Case(name, (load("correlate", "numpy")(block.traces, bank=options["bank"]),), options)
+    return Case(name, (correlation(block.traces, options["bank"]),), options)
+
+
+def correlation(traces: np.ndarray, bank: Any) -> np.ndarray:
+    """Of traces that are white already."""
+    return load("correlate", "numpy")(traces, **as_it_is(traces.shape[1]), bank=bank)
+
+
+def as_it_is(n_channels: int) -> dict[str, Any]:
+    """A whitening that changes nothing."""
+    channels = np.arange(n_channels, dtype=np.int32)[:, None]
+    return {"factor": 1.0, "filters": np.ones((n_channels, 1), np.float32), "channels": channels}
 
 
 def pursue_inputs() -> Iterator[Case]:
@@ -377,24 +388,29 @@ def integer_ties() -> tuple[tuple[np.ndarray], dict[str, Any]]:
         (290, 0),
     ]:
         traces[row - 4 : row + 5, channel] += one[:, 0]
-    correlation = load("correlate", "numpy")(traces, bank=bank)
-    return (correlation,), {"bank": bank, "given": no_spikes(), "first": 0, "stop": 300, "n_sweeps": 1}
+    return (correlation(traces, bank),), {"bank": bank, "given": no_spikes(), "first": 0, "stop": 300, "n_sweeps": 1}
 
 
 def correlate_inputs() -> Iterator[Case]:
     block = planted_block(noise=1.0)
     bank = planted.bank(planted.waveforms(block.units))
     taps = np.convolve([0.1, -0.3, 1.0, -0.3, 0.1], np.ones(7)).astype(np.float32)
-    yield Case("templates", (block.traces,), {"bank": bank})
-    yield Case("filtered along time first", (block.traces,), {"bank": bank, "taps": taps})
-    yield Case("support padded", (block.traces,), {"bank": padded_support(bank), "taps": taps})
+    plain = as_it_is(8) | {"bank": bank}
+    yield Case("templates", (block.traces,), plain)
+    yield Case("whitened along time first", (block.traces,), plain | {"taps": taps})
+    near = np.stack([np.arange(8), np.roll(np.arange(8), 1), np.arange(1, 9)], axis=1).astype(np.int32)
+    mixed = plain | {"filters": gaussian(8, 3), "channels": near, "taps": taps, "factor": 1 / 64}
+    yield Case("counts, whitened in space", (np.rint(64 * block.traces).astype(np.int16),), mixed)
+    yield Case("support padded", (block.traces,), mixed | {"bank": padded_support(bank)})
     some = bank._replace(support=bank.support[:, :3], spatial=bank.spatial[:, :, :3])
-    yield Case("few channels", (block.traces,), {"bank": some})
-    yield Case("contiguous along time", (np.asfortranarray(block.traces),), {"bank": bank, "taps": taps})
-    yield Case("shorter than a template", (block.traces[:7],), {"bank": bank, "taps": taps})
-    yield Case("one row", (block.traces[:1],), {"bank": bank})
-    yield Case("no row", (block.traces[:0],), {"bank": bank})
-    yield Case("no units", (block.traces,), {"bank": planted.bank(np.zeros((0, planted.N_SAMPLES, 8), np.float32))})
+    yield Case("few channels", (block.traces,), mixed | {"bank": some})
+    yield Case("shorter than a template", (block.traces[:7],), mixed)
+    yield Case("one row", (block.traces[:1],), plain)
+    yield Case("no row", (block.traces[:0],), plain)
+    no_units = planted.bank(np.zeros((0, planted.N_SAMPLES, 8), np.float32))
+    yield Case("no units", (block.traces,), plain | {"bank": no_units})
+    many = np.tile(block.traces, (40, 1))
+    yield Case("several groups of tiles", (many,), plain | {"taps": taps})
 
 
 INPUTS: dict[str, Callable[[], Iterator[Case]]] = {
@@ -706,8 +722,9 @@ def test_a_unit_is_silent_for_its_refractory_time(backend):
     apart = np.array([100, 121, 300, 320])  # refractory 20: the second pair is too close
     traces = planted.plant(500, units, apart, np.zeros(4, int), np.ones(4)).astype(np.float32)
     bank = planted.bank(planted.waveforms(units), refractory=20)
-    correlation = load("correlate", "numpy")(traces, bank=bank)
-    found = load("pursue", backend)(correlation, bank=bank, given=no_spikes(), first=0, stop=500, n_sweeps=1)
+    found = load("pursue", backend)(
+        correlation(traces, bank), bank=bank, given=no_spikes(), first=0, stop=500, n_sweeps=1
+    )
     assert np.diff(found.row).min() > 20
     assert {100, 121} <= set(found.row.tolist())
     assert len(set(found.row.tolist()) & {300, 320}) == 1

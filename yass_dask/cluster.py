@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from dask import delayed
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.sparse import csr_matrix
 from scipy.stats import chi2
 
 from yass_dask.backends import kernel
@@ -20,7 +21,8 @@ from yass_dask.chunked import LazyParts
 from yass_dask.events import Events, evenly
 from yass_dask.features import Features
 
-MAX_TASKS = 64
+MAX_TASKS = 32
+"""Each reads all features for those of its channels."""
 
 
 class ClusterParams(BaseModel):
@@ -143,9 +145,8 @@ def _masked_cells(features: np.ndarray, cells: np.ndarray, params: ClusterParams
     """
     n, n_local, n_components = features.shape
     weights = np.bincount(cells).astype(np.float64)
-    sums = np.zeros((len(weights), n_local, n_components))
-    np.add.at(sums, cells, features)
-    centres = sums / weights[:, None, None]
+    belongs = csr_matrix((np.ones(n), cells, np.arange(n + 1))).T
+    centres = (belongs @ features.reshape(n, -1)).reshape(-1, n_local, n_components) / weights[:, None, None]
     energy = (centres**2).sum(axis=2) / n_components
     low, high = params.mask_low, params.mask_high
     mask = np.clip((energy - low) / max(high - low, 1e-9), 0, 1)[:, :, None]
@@ -155,9 +156,8 @@ def _masked_cells(features: np.ndarray, cells: np.ndarray, params: ClusterParams
     reduced = (opened.reshape(n, -1) - origin) @ axes
     means = (virtual - origin) @ axes
     within = reduced - means[cells]
-    scatter = np.zeros((len(weights), axes.shape[1], axes.shape[1]))
-    np.add.at(scatter, cells, within[:, :, None] * within[:, None, :])
-    scatter /= weights[:, None, None]
+    products = (within[:, :, None] * within[:, None, :]).reshape(n, -1)
+    scatter = (belongs @ products).reshape(-1, axes.shape[1], axes.shape[1]) / weights[:, None, None]
     closed = np.repeat(1 - mask[:, :, 0], n_components, axis=1)
     return reduced, means, weights, scatter + np.einsum("id,ni,ie->nde", axes, closed, axes, optimize=True)
 

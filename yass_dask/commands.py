@@ -140,7 +140,7 @@ def _call_sort(job: _Job, store: Store, plan: Plan, progress: Progress) -> Sorti
     executor = Executor(job.cluster.scheduler, plan.n_workers, limit, profile=profile)
     with executor.open() as opened:
         return sort(
-            job.recording.with_chunks(plan.chunk_blocks),
+            job.recording.with_chunks(plan.chunk_blocks, plan.part_blocks),
             store,
             job.params,
             backend=job.options.backend,

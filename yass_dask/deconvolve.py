@@ -48,6 +48,9 @@ class DeconvolveParams(BaseModel):
     """Times every spike is put back and fitted again beside the others."""
 
 
+NEGLIGIBLE_SD = 0.05
+"""A spike changes another unit's correlation where it does by more than so many times what noise does."""
+
 EMPTY_SPIKES: dict[str, np.ndarray] = {
     "sample_index": np.zeros(0, np.int64),
     "unit_index": np.zeros(0, np.int32),
@@ -87,7 +90,7 @@ def make_bank(templates: Templates, noise: Noise, recording: Recording, params: 
         refractory,
         params,
         params=params,
-        version=1,
+        version=2,
         open=StoredBank,
     )
 
@@ -104,6 +107,8 @@ def bank_of(templates: Templates, noise: Noise, refractory: int, params: Deconvo
     ranked = low_rank(templates, noise, params.rank, params.max_support)
     start, other = pairs(ranked, templates.n_channels)
     levels = noise_levels(ranked, noise)
+    overlaps = pair_overlaps(ranked, start, other, templates.n_channels)
+    overlaps[np.abs(overlaps) < NEGLIGIBLE_SD * np.sqrt(ranked.norms * levels)[other, None]] = 0
     return Bank(
         ranked.temporal,
         ranked.spatial,
@@ -114,7 +119,7 @@ def bank_of(templates: Templates, noise: Noise, refractory: int, params: Deconvo
         (levels / params.amplitude_sd**2).astype(np.float32),
         start,
         other,
-        pair_overlaps(ranked, start, other, templates.n_channels),
+        overlaps,
         subsample.shift_filters(),
         templates.peak,
         refractory,
@@ -202,13 +207,15 @@ class _Pursuer:
     def _block(self, block: Block, bank: Bank, given: dict, core_only: bool) -> dict[str, np.ndarray]:
         if len(bank.norms) == 0:
             return EMPTY_SPIKES
-        x = self.noise.in_space().whiten(self.clean.to_sd(block.traces), self.backend)
-        correlation = kernel("correlate", self.backend)(x, bank=bank, taps=self.noise.taps)
-        origin = block.start - self.halo
-        near = between(given, origin, origin + len(x))
+        noise, origin = self.noise, block.start - self.halo
+        correlation = kernel("correlate", self.backend)(
+            block.traces, factor=1 / COUNTS_PER_SD, filters=noise.filters, channels=noise.channels, taps=noise.taps,
+            bank=bank,
+        )  # fmt: skip
+        near = between(given, origin, origin + len(correlation))
         rows = near["sample_index"] - origin
         fixed = BlockSpikes(rows, near["unit_index"], near["shift"], near["amplitude"], near["log_odds"])
-        first, last = (self.halo, self.halo + block.stop - block.start) if core_only else (0, len(x))
+        first, last = (self.halo, self.halo + block.stop - block.start) if core_only else (0, len(correlation))
         found = kernel("pursue", self.backend)(
             correlation,
             bank=bank,

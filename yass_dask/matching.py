@@ -27,7 +27,7 @@ def low_rank(templates: Templates, noise: Noise, rank: int, max_support: int) ->
     A mean of n spikes carries noise of variance 1/n per whitened sample; a channel is kept if its energy is more than
     twice what that gives, a component if it is more than the largest that pure noise would give.
     """
-    matrix = noise.matrix()
+    matrix, along = noise.matrix(), noise.time_matrix(templates.n_samples)
     n_channels, n_samples = templates.n_channels, templates.n_samples
     width = min(max_support, n_channels)
     temporal = np.zeros((len(templates), rank, n_samples), np.float32)
@@ -35,9 +35,11 @@ def low_rank(templates: Templates, noise: Noise, rank: int, max_support: int) ->
     support = np.full((len(templates), width), n_channels, np.int32)
     doubt = np.zeros(len(templates), np.float32)
     for u in range(len(templates)):
-        local = templates.channels[u] < n_channels
-        channels = templates.channels[u][local]
-        white = noise.along_time(templates.waveforms[u][:, local] @ matrix[channels])
+        local = (templates.channels[u] < n_channels) & templates.waveforms[u].any(axis=0)
+        mixing = matrix[templates.channels[u][local]]
+        reached = np.flatnonzero(mixing.any(axis=0))
+        reached = reached if len(reached) else np.arange(1)
+        white = along @ (templates.waveforms[u][:, local] @ mixing[:, reached])
         energy = (white**2).sum(axis=0)
         n_spikes = max(int(templates.n_spikes[u]), 1)
         floor = n_samples / n_spikes
@@ -49,7 +51,7 @@ def low_rank(templates: Templates, noise: Noise, rank: int, max_support: int) ->
         n_kept = max(1, min(rank, len(values), int((values > noise_edge).sum())))
         temporal[u, :n_kept] = left[:, :n_kept].T
         spatial[u, :n_kept, : len(kept)] = values[:n_kept, None] * right[:n_kept]
-        support[u, : len(kept)] = kept
+        support[u, : len(kept)] = reached[kept]
         doubt[u] = n_kept * (n_samples + len(kept) - n_kept) / n_spikes
     norms = (spatial**2).sum(axis=(1, 2))
     return LowRank(temporal, spatial, support, norms.astype(np.float32), doubt)

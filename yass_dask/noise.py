@@ -62,12 +62,14 @@ class Noise:
 
     def along_time(self, white: np.ndarray) -> np.ndarray:
         """Waveforms (n_samples, n_channels) that are whitened in space, whitened in time if this noise is."""
-        if self.taps is None:
-            return white
-        first = np.zeros(max(len(white), self.reach + 1), np.float32)
-        first[: self.reach + 1] = self.taps[self.reach :]
-        filtered: np.ndarray = toeplitz(first)[: len(white), : len(white)] @ white
-        return filtered
+        return white if self.taps is None else self.time_matrix(len(white)) @ white
+
+    def time_matrix(self, n_samples: int) -> np.ndarray:
+        """(n_samples, n_samples) float32: whitened in time = matrix @ waveform."""
+        first = np.zeros(max(n_samples, self.reach + 1), np.float32)
+        first[: self.reach + 1] = 1 if self.taps is None else self.taps[self.reach :]
+        matrix: np.ndarray = toeplitz(first)[:n_samples, :n_samples]
+        return matrix
 
     def autocovariance(self, n_lags: int) -> np.ndarray:
         """(n_lags,) of the whitened noise."""

@@ -198,7 +198,8 @@ def preprocess(recording: Recording, scale: Scale, params: PreprocessParams, bac
         gain = recording.gain_to_uv
         per_count = scale.sd / COUNTS_PER_SD * (1.0 if gain is None else gain)
         kept = None if gain is None else per_count
-        return Clean(replace(recording, source=source, gain_to_uv=kept), scale, backend)
+        blocks = recording.part_blocks or recording.chunk_blocks
+        return Clean(replace(recording, source=source, gain_to_uv=kept, chunk_blocks=blocks), scale, backend)
 
     return LazyTraces(da.concatenate(pieces, axis=0), params, 1, reopen)
 

@@ -1,5 +1,8 @@
 """Correlation with templates by Fourier transforms of overlapping tiles: the rank of a template costs nothing.
 
+A few tiles at a time are whitened, transformed, multiplied and transformed back, so that nothing as large as the
+block is made but the result.
+
 Per value of the traces and of the result: 2.5 log2(n_fft) operations for the transforms; per value of the result and
 channel of its template: 4, half as many frequencies as rows, a complex product of 8 operations each.
 """
@@ -12,13 +15,15 @@ import numpy as np
 from scipy import fft
 
 from yass_dask.kernels.bank import Bank
+from yass_dask.kernels.scale_numba import scale
+from yass_dask.kernels.whiten_numba import whiten
 
 LEAST_TILE = 256
 TEMPLATES_A_TILE = 5
 """A tile is the next power of two of so many templates: longer ones waste less where they overlap, but the templates'
 spectra no longer fit in the cache."""
-GROUP_VALUES = 2_000_000
-"""Tiles are transformed together, up to so many values of the traces."""
+GROUP_VALUES = 1_500_000
+"""Tiles are whitened and transformed together, up to so many values: they stay in the cache."""
 
 _last = threading.local()
 
@@ -40,9 +45,16 @@ class Spectra(NamedTuple):
     """of these before its peak"""
 
 
-def correlate(traces: np.ndarray, *, bank: Bank, taps: np.ndarray | None = None) -> np.ndarray:
-    """See `correlate_numpy`; rounding is relative to the largest value around. The result is contiguous along time,
-    traces are best so, too."""
+def correlate(
+    traces: np.ndarray,
+    *,
+    factor: float,
+    filters: np.ndarray,
+    channels: np.ndarray,
+    taps: np.ndarray | None = None,
+    bank: Bank,
+) -> np.ndarray:
+    """See `correlate_numpy`; rounding is relative to the largest value around. The result is contiguous along time."""
     n_rows, n_channels = traces.shape
     n_units = len(bank.norms)
     if not n_rows or not n_units:
@@ -51,19 +63,28 @@ def correlate(traces: np.ndarray, *, bank: Bank, taps: np.ndarray | None = None)
     n_fft = 2 * (spectra.weights.shape[1] - 1)
     step = n_fft - spectra.length + 1
     n_tiles = -(-n_rows // step)
-    padded = np.zeros((len(spectra.used), n_tiles * step + spectra.length - 1), np.float32)
-    for row, channel in zip(padded, spectra.used, strict=True):
-        row[spectra.before : spectra.before + n_rows] = traces[:, channel]
+    group = max(1, (GROUP_VALUES // n_channels - n_fft) // step + 1)
     result = np.empty((n_units, n_tiles, step), np.float32)
-    group = max(1, GROUP_VALUES // (n_fft * max(1, len(spectra.used))))
-    tiles = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=1)[:, ::step]
     for first in range(0, n_tiles, group):
-        some = slice(first, first + group)
-        spectrum = fft.rfft(tiles[:, some], axis=2)
+        some = slice(first, min(first + group, n_tiles))
+        start, stop = first * step - spectra.before, (some.stop - 1) * step - spectra.before + n_fft
+        low, high = max(start, 0), min(stop, n_rows)
+        white = whiten(scale(traces[low:high], factor=factor), filters=filters, channels=channels).T
+        rows = _extended(white, spectra.used, low - start, stop - high)
+        spectrum = fft.rfft(np.lib.stride_tricks.sliding_window_view(rows, n_fft, axis=1)[:, ::step], axis=2)
         product = np.empty((n_units, *spectrum.shape[1:]), np.complex64)
         _multiply(spectrum, spectra.weights, spectra.start, spectra.channels, product)
         result[:, some] = fft.irfft(product, n=n_fft, axis=2, overwrite_x=True)[:, :, :step]
     return result.reshape(n_units, n_tiles * step)[:, :n_rows].T
+
+
+def _extended(rows: np.ndarray, used: np.ndarray, before: int, after: int) -> np.ndarray:
+    """Some of the rows, with so many zeros at both ends; the rows themselves where nothing changes."""
+    if len(used) == len(rows) and not before and not after:
+        return rows
+    extended = np.zeros((len(used), before + rows.shape[1] + after), np.float32)
+    extended[:, before : before + rows.shape[1]] = rows[used]
+    return extended
 
 
 def _spectra_of(bank: Bank, taps: np.ndarray | None, n_channels: int) -> Spectra:

@@ -1,18 +1,30 @@
-"""Correlation of a block with templates: what the matching pursuit works on."""
+"""Counts -> correlation of the whitened traces with templates: what the matching pursuit works on."""
 
 import numpy as np
 
 from yass_dask.kernels.bank import Bank
+from yass_dask.kernels.scale_numpy import scale
+from yass_dask.kernels.whiten_numpy import whiten
 
 
-def correlate(traces: np.ndarray, *, bank: Bank, taps: np.ndarray | None = None) -> np.ndarray:
+def correlate(
+    traces: np.ndarray,
+    *,
+    factor: float,
+    filters: np.ndarray,
+    channels: np.ndarray,
+    taps: np.ndarray | None = None,
+    bank: Bank,
+) -> np.ndarray:
     """Correlation with each template, its peak at the row.
 
     Parameters
     ----------
-    traces : (n_rows, n_channels) float32, zero beyond the block
+    traces : (n_rows, n_channels) counts; they are zero beyond the block
+    factor : noise standard deviations per count
+    filters, channels : the whitening in space, see `whiten_numpy`
+    taps : (n_taps,) float32, an odd number, symmetric: the whitening along time, if any
     bank : templates
-    taps : (n_taps,) float32, an odd number, symmetric: a filter along time that the traces are still to go through
 
     Returns
     -------
@@ -20,13 +32,14 @@ def correlate(traces: np.ndarray, *, bank: Bank, taps: np.ndarray | None = None)
     """
     n_rows = len(traces)
     n_units, rank = bank.temporal.shape[:2]
-    filters = np.ones(1, np.float32) if taps is None else taps
-    before = bank.peak + len(filters) // 2
-    padded = np.concatenate([traces, np.zeros((n_rows, 1), np.float32)], axis=1)
+    along = np.ones(1, np.float32) if taps is None else taps
+    before = bank.peak + len(along) // 2
+    white = whiten(scale(traces, factor=factor), filters=filters, channels=channels)
+    padded = np.concatenate([white, np.zeros((n_rows, 1), np.float32)], axis=1)
     result = np.zeros((n_rows, n_units), np.float32)
     for u in range(n_units if n_rows else 0):
         for r in range(rank):
-            template = np.convolve(bank.temporal[u, r], filters)
+            template = np.convolve(bank.temporal[u, r], along)
             series = padded[:, bank.support[u]] @ bank.spatial[u, r]
             long = np.pad(series, (before, len(template) - 1 - before))
             result[:, u] += np.correlate(long, template, mode="valid")

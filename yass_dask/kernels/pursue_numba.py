@@ -18,6 +18,7 @@ from yass_dask.kernels.pursuit_state import (
     amplitude_of,
     choose,
     close,
+    extents,
     gain_of,
     look,
     renew,
@@ -29,7 +30,7 @@ def pursue(correlation: np.ndarray, *, bank: Bank, given: Spikes, first: int, st
     correlation = correlation.T.copy()
     low, high = np.float32(bank.amplitude_low), np.float32(bank.amplitude_high)
     shape = Shape(bank.norms, bank.precision, bank.thresholds, low, high, bank.refractory)
-    overlaps = Overlaps(bank.pair_start, bank.pair_unit, bank.pair_overlap, bank.filters)
+    overlaps = Overlaps(bank.pair_start, bank.pair_unit, bank.pair_overlap, *extents(bank.pair_overlap), bank.filters)
     n_cells = max(0, -(-(stop - first) // CELL))
     state = State(
         correlation,

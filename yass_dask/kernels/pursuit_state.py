@@ -28,6 +28,9 @@ class Overlaps(NamedTuple):
     start: np.ndarray
     unit: np.ndarray
     lags: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    """(n_pairs,) lags [low, high) of each are not zero"""
     filters: np.ndarray
 
 
@@ -61,22 +64,40 @@ def gain_of(c: np.float32, a: np.float32, n: np.float32, k: np.float32) -> np.fl
     return np.float32(2) * a * c - a * a * n - k * (a - np.float32(1)) * (a - np.float32(1))
 
 
+@numba.njit(nogil=True, cache=True)
+def extents(lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n_pairs,) first lag of each that is not zero, and the one after the last."""
+    low, high = np.zeros(len(lags), np.int64), np.full(len(lags), lags.shape[1])
+    for p in range(len(lags)):
+        while high[p] > 0 and lags[p, high[p] - 1] == 0:
+            high[p] -= 1
+        while low[p] < high[p] and lags[p, low[p]] == 0:
+            low[p] += 1
+    return low, high
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def reached(overlaps: Overlaps, p: int, row: int) -> tuple[int, int]:
+    """Rows [first, last) whose correlation a spike at `row` changes for the other unit of a pair."""
+    first = row - overlaps.lags.shape[1] // 2 - overlaps.filters.shape[1] // 2
+    return first + overlaps.low[p], first + overlaps.high[p] + overlaps.filters.shape[1] - 1
+
+
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
 def add(correlation: np.ndarray, row: int, unit: int, shift: int, amplitude: np.float32, overlaps: Overlaps) -> None:
     """Change the correlations of all overlapping units as if a template were added to the traces."""
-    n_rows = correlation.shape[1]
-    n_lags = overlaps.lags.shape[1]
     reach = overlaps.filters.shape[1] // 2
     weights = amplitude * overlaps.filters[shift]
-    low = row - n_lags // 2 - reach
-    length = n_lags + 2 * reach
-    begin, end = max(-low, 0), min(length, n_rows - low)
-    if begin >= end:
-        return
-    padded = np.zeros(n_lags + 4 * reach, np.float32)
+    padded = np.zeros(overlaps.lags.shape[1] + 4 * reach, np.float32)
     for p in range(overlaps.start[unit], overlaps.start[unit + 1]):
-        padded[2 * reach : 2 * reach + n_lags] = overlaps.lags[p]
-        correlate(padded[begin:], weights, correlation[overlaps.unit[p], low + begin : low + end])
+        first, last = reached(overlaps, p, row)
+        begin, end = max(first, 0), min(last, correlation.shape[1])
+        if overlaps.low[p] == overlaps.high[p] or begin >= end:
+            continue
+        n = overlaps.high[p] - overlaps.low[p]
+        padded[2 * reach : 2 * reach + n] = overlaps.lags[p, overlaps.low[p] : overlaps.high[p]]
+        padded[2 * reach + n : 4 * reach + n] = 0
+        correlate(padded[begin - first :], weights, correlation[overlaps.unit[p], begin:end])
 
 
 @numba.njit(nogil=True, cache=True)
@@ -88,12 +109,19 @@ def close(closed: np.ndarray, row: int, unit: int, change: int, refractory: int)
 @numba.njit(nogil=True, cache=True)
 def renew(state: State, shape: Shape, overlaps: Overlaps, row: int, unit: int) -> None:
     """Look again for the largest gains wherever a spike of this unit at this row changes them."""
-    touched = max(overlaps.lags.shape[1] // 2 + overlaps.filters.shape[1] // 2, shape.refractory)
-    low = max((row - touched - state.first) // CELL, 0)
-    high = min((row + touched - state.first) // CELL + 1, len(state.best))
-    for cell in range(low, high):
-        for p in range(overlaps.start[unit], overlaps.start[unit + 1]):
+    lowest, highest = len(state.best), 0
+    for p in range(overlaps.start[unit], overlaps.start[unit + 1]):
+        first, last = reached(overlaps, p, row)
+        if overlaps.unit[p] == unit:
+            first, last = min(first, row - shape.refractory), max(last, row + shape.refractory + 1)
+        elif overlaps.low[p] == overlaps.high[p]:
+            continue
+        low = max((first - state.first) // CELL, 0)
+        high = min((last - 1 - state.first) // CELL + 1, len(state.best))
+        for cell in range(low, high):
             look(state, shape, cell, overlaps.unit[p])
+        lowest, highest = min(lowest, low), max(highest, high)
+    for cell in range(lowest, highest):
         choose(state, cell)
 
 

@@ -47,6 +47,8 @@ class Recording:
     excluded_samples : [start, stop) pairs of samples to leave out of account
     chunk_blocks : int
         Blocks a task takes at once: bounds memory, never changes a result.
+    part_blocks : int, optional
+        Blocks of preprocessed traces that a task goes through, one at a time; by default chunk_blocks.
     stride : Stride
         The blocks that a stage looks at; all by default.
 
@@ -64,6 +66,7 @@ class Recording:
     bad_channels: tuple[int, ...] = ()
     excluded_samples: tuple[tuple[int, int], ...] = ()
     chunk_blocks: int = 10
+    part_blocks: int | None = None
     stride: chunked.Stride = chunked.EVERY_BLOCK
 
     def __post_init__(self) -> None:
@@ -127,9 +130,9 @@ class Recording:
             "excluded_samples": [list(span) for span in self.excluded_samples],
         }
 
-    def with_chunks(self, chunk_blocks: int) -> Recording:
+    def with_chunks(self, chunk_blocks: int, part_blocks: int | None = None) -> Recording:
         """Give the same recording, cut in chunks of another number of blocks."""
-        return replace(self, chunk_blocks=chunk_blocks)
+        return replace(self, chunk_blocks=chunk_blocks, part_blocks=part_blocks)
 
     def strided(self, stride: chunked.Stride) -> Recording:
         """Give the same recording, of which stages look at some blocks only; a chunk spans more of them."""

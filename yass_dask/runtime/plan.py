@@ -46,6 +46,8 @@ class Plan:
     ----------
     chunk_blocks : int
         Blocks that one task reads at once.
+    part_blocks : int
+        Blocks that one task goes through where it reads them one at a time.
     n_workers : int
         Tasks at the same time.
     bytes_per_task : int
@@ -57,6 +59,7 @@ class Plan:
     """
 
     chunk_blocks: int
+    part_blocks: int
     n_workers: int
     bytes_per_task: int
     peak_bytes: int
@@ -107,17 +110,19 @@ def plan(
         )
     chunk_blocks = _longest(recording, max_memory, memory_limit, workers, processes)
     in_task = task_bytes(recording, chunk_blocks)
-    return Plan(chunk_blocks, workers, in_task, tree_bytes(in_task, workers, processes), disk_bytes(recording))
+    part_blocks = max(chunk_blocks, min(MOST_BLOCKS, _even_share(recording, workers)))
+    return Plan(
+        chunk_blocks, part_blocks, workers, in_task, tree_bytes(in_task, workers, processes), disk_bytes(recording)
+    )
 
 
 def _longest(
     recording: Recording, max_memory: int | None, memory_limit: int | None, workers: int, processes: bool
 ) -> int:
     """Most blocks per chunk that fit, with some chunks for every worker."""
-    n_blocks = max(1, -(-recording.n_samples // recording.block_samples))
     longest = CHUNK_VALUES // (recording.block_samples * recording.n_channels)
     longest = max(LONGEST_CHUNK_BLOCKS, min(longest, MOST_BLOCKS))
-    chunk_blocks = max(1, min(longest, -(-n_blocks // (CHUNKS_PER_WORKER * workers))))
+    chunk_blocks = min(longest, _even_share(recording, workers))
     while chunk_blocks > 1:
         in_task = task_bytes(recording, chunk_blocks)
         fits_task = max_memory is None or in_task <= max_memory
@@ -125,6 +130,12 @@ def _longest(
             break
         chunk_blocks -= 1
     return chunk_blocks
+
+
+def _even_share(recording: Recording, workers: int) -> int:
+    """Blocks of a chunk if every worker gets CHUNKS_PER_WORKER."""
+    n_blocks = max(1, -(-recording.n_samples // recording.block_samples))
+    return max(1, -(-n_blocks // (CHUNKS_PER_WORKER * workers)))
 
 
 def task_bytes(recording: Recording, chunk_blocks: int) -> int:

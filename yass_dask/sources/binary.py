@@ -17,7 +17,7 @@ ORDERS = ("samples", "channels")
 
 @dataclass(frozen=True, eq=False)
 class BinarySource:
-    """A flat binary file, memory-mapped anew by each read so that its pages never add up.
+    """A flat binary file, opened anew by each read.
 
     Parameters
     ----------
@@ -51,14 +51,22 @@ class BinarySource:
         return self.file_dtype.newbyteorder("=")
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        by_samples = self.order == "samples"
-        shape = self.shape if by_samples else self.shape[::-1]
         try:
-            mapped = np.memmap(self.path, self.file_dtype, "r", self.offset, shape)
+            rows = self._rows(start, stop) if self.order == "samples" else self._columns(start, stop)
         except (OSError, ValueError) as error:
             raise InputError(f"{self.path}: was {self.stat[0]} bytes when opened, cannot be read: {error}") from error
-        rows = mapped[start:stop] if by_samples else mapped[:, start:stop].T
-        return np.array(rows, dtype=self.dtype, order="C")
+        return rows.astype(self.dtype, order="C", copy=False)
+
+    def _rows(self, start: int, stop: int) -> np.ndarray:
+        """Read rather than mapped: a mapped page costs more than what lies on it."""
+        first = self.offset + start * self.n_channels * self.file_dtype.itemsize
+        shape = (max(stop - start, 0), self.n_channels)
+        values = np.fromfile(self.path, self.file_dtype, shape[0] * shape[1], offset=first)
+        return values.reshape(shape)
+
+    def _columns(self, start: int, stop: int) -> np.ndarray:
+        mapped = np.memmap(self.path, self.file_dtype, "r", self.offset, self.shape[::-1])
+        return np.array(mapped[:, start:stop].T, dtype=self.dtype, order="C")
 
     def identity(self) -> dict[str, Any]:
         def read(start: int, stop: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from dask.base import tokenize
 
 from yass_dask.errors import InputError
 from yass_dask.sources.protocol import check_dtype, check_shape, describe, fill
+
+KEPT_FILES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,7 @@ class BloscRows:
     fill_value: int | float
     suffix: str
     codec: Any
+    stamp: int
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows [start, stop)."""
@@ -98,7 +102,7 @@ class BloscRows:
     def _fill(self, rows: np.ndarray, index: int, offset: int) -> None:
         """Fill `rows` with those of a chunk from `offset` on."""
         try:
-            data = (self.folder / f"{index}{self.suffix}").read_bytes()
+            data = _read_file(self.folder / f"{index}{self.suffix}", self.stamp)
         except FileNotFoundError:  # as in any zarr array: nothing but the fill value was written there
             rows[:] = self.fill_value
             return
@@ -110,6 +114,19 @@ class BloscRows:
             whole = np.empty((self.chunk_rows, self.shape[1]), self.dtype)
             self.codec.decode(data, out=whole)
             rows[:] = whole[offset : offset + len(rows)]
+
+
+_read = threading.local()
+
+
+def _read_file(path: Path, stamp: int) -> bytes:
+    """A chunk's file; each thread keeps the last two, as the next block's halo lies in them."""
+    kept: dict[tuple[Path, int], bytes] = _read.__dict__.setdefault("files", {})
+    data = kept.pop((path, stamp), None) or path.read_bytes()
+    kept[path, stamp] = data
+    if len(kept) > KEPT_FILES:
+        del kept[next(iter(kept))]
+    return data
 
 
 @functools.lru_cache(maxsize=32)
@@ -129,4 +146,4 @@ def open_rows(path: str, stamp: int) -> BloscRows | None:
     if not (plain and whole_rows and known and dtype.kind in "iuf" and isinstance(about["fill_value"], int | float)):
         return None
     suffix = about.get("dimension_separator", ".") + "0"
-    return BloscRows(Path(path), (shape[0], shape[1]), chunks[0], dtype, about["fill_value"], suffix, codec)
+    return BloscRows(Path(path), (shape[0], shape[1]), chunks[0], dtype, about["fill_value"], suffix, codec, stamp)
