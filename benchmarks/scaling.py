@@ -26,10 +26,11 @@ from yass_dask.noise import measure_noise
 from yass_dask.preprocess import PreprocessParams, measure_scale, preprocess
 from yass_dask.readers import from_config
 from yass_dask.recording import Recording
-from yass_dask.recording.overlap import read_overlapped
+from yass_dask.recording.overlap import UnreadRows
 from yass_dask.runtime import Executor, plan
 from yass_dask.runtime.pools import cut_jobs
-from yass_dask.store import Store
+from yass_dask.store import Store, traces
+from yass_dask.store.stage import Stage
 
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.jsonl"
 CHANNELS = (16, 64, 128, 384, 512, 1024)
@@ -176,8 +177,7 @@ def _bare(clean: Any, noise: Any) -> int:
     halo, near = 2 * max(exclusion, clear), neighbor_lists(clean, params.radius_um)
     count = 0
     for chunk in recording.chunks:
-        overlapped = read_overlapped(np.array([tuple(chunk)]), recording.source, halo, "zero")
-        for block in blocks(overlapped, chunk, halo):
+        for block in blocks(UnreadRows(recording.source, "zero"), chunk, halo):
             x = kernel("scale", "numba")(block.traces, factor=1 / 64)
             white = kernel("whiten", "numba")(x, filters=noise.filters, channels=noise.channels)
             size = block.stop - block.start
@@ -205,27 +205,26 @@ class _Nothing:
         return {"kind": "nothing"}
 
 
-def plan_line(hours: float = 2.0, channels: int = 384) -> dict[str, Any]:
-    """Build the graph of one stage over some hours, and cut it into jobs, as the executor does."""
+def plan_line(hours: float = 24.0, channels: int = 384) -> dict[str, Any]:
+    """Build the graph of a stage over some hours, and cut it into jobs, as store and executor do."""
     import cloudpickle
 
     recording = _long(hours, channels)
+    recording = recording.with_chunks(plan(recording, None, None, 2).chunk_blocks)
     began = time.perf_counter()
     lazy = preprocess(recording, _scale(channels), PreprocessParams(), "numba")
-    tasks = dict(enumerate(lazy.traces.to_delayed()[:, 0]))
-    n_jobs, n_bytes = 0, 0
-    for _, job in cut_jobs({str(name): task for name, task in tasks.items()}):
-        n_jobs += 1
-        if n_jobs <= 100:
-            n_bytes += len(cloudpickle.dumps(job))
+    layout = traces.layout_of(lazy.traces, recording.block_samples)
+    missing = traces.spans(lazy.traces, layout.chunk_rows)
+    tasks = traces.write_tasks(lazy.traces, Stage(Path("stage"), "recipe"), layout, set(missing))
+    jobs = [job for _, job in cut_jobs(tasks)]
     seconds = time.perf_counter() - began
     return {
         "kind": "plan",
         "hours": hours,
         "channels": channels,
         "plan_s": round(seconds, 2),
-        "jobs": n_jobs,
-        "graph_mb": round(n_bytes / min(n_jobs, 100) * n_jobs / 1e6, 1),
+        "jobs": len(jobs),
+        "graph_mb": round(len(cloudpickle.dumps(jobs)) / 1e6, 1),
     }
 
 
@@ -234,7 +233,7 @@ def _long(hours: float, channels: int) -> Recording:
 
     positions = np.stack([np.zeros(channels), 20.0 * np.arange(channels)], axis=1)
     source = _Nothing(round(hours * 3600 * 30_000), channels)
-    return Recording(source, 30_000.0, Probe(positions)).with_chunks(8)  # type: ignore[arg-type]
+    return Recording(source, 30_000.0, Probe(positions))  # type: ignore[arg-type]
 
 
 def _scale(channels: int) -> Any:

@@ -7,12 +7,15 @@ piece one task reads, and the only thing that the memory budget may change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from dask._task_spec import Alias, Task, TaskRef
 from dask.delayed import Delayed, delayed
+from dask.highlevelgraph import HighLevelGraph
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -135,16 +138,76 @@ def blocks(overlapped: np.ndarray | Rows, chunk: Chunk, halo: int) -> Iterator[B
         yield Block(overlapped, chunk, halo, number)
 
 
+def lazy_call(name: str, func: Callable[..., Any], *args: Any) -> Delayed:
+    """`delayed(func)(*args)`, where none of the arguments holds a dask collection: `delayed` searches them all for one,
+    which takes longer than the rest of a long recording's plan.
+    """
+    key = f"{name}-{uuid.uuid4().hex}"
+    return Delayed(key, HighLevelGraph({key: {key: Task(key, func, *args)}}, {key: set()}))
+
+
+def then(func: Callable[..., Any], before: Delayed, *args: Any) -> Delayed:
+    """A task that takes another one's result, then arguments that hold no dask collection."""
+    key = f"{before.key}-{func.__name__}"
+    layer: Any = {key: {key: Task(key, func, TaskRef(before.key), *args)}}
+    graph = before.__dask_graph__()
+    return Delayed(key, HighLevelGraph.merge(graph, HighLevelGraph(layer, {key: set(before.__dask_layers__())})))
+
+
 def chunk_tasks(
     name: str, func: Callable[..., Any], recording: Any, halo: int, *inputs: Any, boundary: str = "zero"
 ) -> dict[str, Delayed]:
-    """One task a chunk of which any block is looked at, by its name: `func(overlapped chunk, Chunk, *inputs)`."""
-    task = delayed(func, name=name, pure=False)
-    return {
-        chunk.name: task(piece, chunk, *inputs)
-        for chunk, piece in recording.pieces(halo, boundary)
-        if len(chunk.numbers)
-    }
+    """One task a chunk of which any block is looked at, by its name: `func(overlapped chunk, Chunk, *inputs)`.
+
+    The inputs are handles and plain things, no dask collections.
+    """
+    tasks = {}
+    for chunk, piece in recording.pieces(halo, boundary):
+        if len(chunk.numbers) and isinstance(piece, Delayed):
+            tasks[chunk.name] = delayed(func, name=name, pure=False)(piece, chunk, *inputs)
+        elif len(chunk.numbers):
+            tasks[chunk.name] = lazy_call(name, func, piece, chunk, *inputs)
+    return tasks
+
+
+def joined_traces(tasks: Mapping[str, Delayed], recording: Any, dtype: Any) -> Any:
+    """Dask array (n_samples, n_channels) of tasks that each give the traces of a chunk, in order."""
+    import dask.array as da
+
+    name = f"traces-{uuid.uuid4().hex}"
+    aliases: dict[Any, Any] = {(name, i, 0): Alias((name, i, 0), t.key) for i, t in enumerate(tasks.values())}
+    graph = HighLevelGraph.merge(HighLevelGraph({name: aliases}, {name: set()}), merged(tasks.values()))
+    lengths = tuple(chunk.stop - chunk.start for chunk in recording.chunks)
+    return da.Array(graph, name, chunks=(lengths, (recording.n_channels,)), dtype=dtype)
+
+
+def needed_for(graph: Mapping[Any, Any], key: Any) -> dict[Any, Any]:
+    """The part of a graph that a key depends on."""
+    needed, pending = {}, [key]
+    while pending:
+        found = pending.pop()
+        if found not in needed and found in graph:  # a key that is not there is a future of a cluster
+            needed[found] = graph[found]
+            pending += getattr(graph[found], "dependencies", ())
+    return needed
+
+
+def only(graph: Mapping[Any, Any], key: Any) -> Delayed:
+    """One key of a graph, with what it depends on."""
+    name = f"only-{uuid.uuid4().hex}"
+    return Delayed(key, HighLevelGraph({name: needed_for(graph, key)}, {name: set()}), layer=name)
+
+
+def merged(tasks: Iterable[Delayed]) -> HighLevelGraph:
+    """The graphs of tasks as one layer; a layer that many share is looked at once."""
+    layers: dict[str, Mapping] = {}
+    for task in tasks:
+        layers.update(HighLevelGraph.merge(task.__dask_graph__()).layers)
+    graph: dict[Any, Any] = {}
+    for layer in layers.values():
+        graph.update(layer)
+    name = f"merged-{uuid.uuid4().hex}"
+    return HighLevelGraph({name: graph}, {name: set()})
 
 
 @dataclass(frozen=True)

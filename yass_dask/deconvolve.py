@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask import subsample
 from yass_dask.backends import kernel
-from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks
+from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks, joined_traces
 from yass_dask.events import Events, between
 from yass_dask.kernels.bank import Bank, no_spikes
 from yass_dask.kernels.bank import Spikes as BlockSpikes
@@ -274,18 +274,13 @@ class Residual:
 
 def residual(clean: Clean, templates: Templates, spikes: Events, backend: str = "numba") -> Recording:
     """What the spikes leave of the clean traces: a lazy recording, float32, in noise standard deviations."""
-    import dask.array as da
-
     from yass_dask.readers import from_array
 
     recording = clean.recording
     source = Residual(clean, templates, spikes, backend)
     tasks = chunk_tasks("residual", _residual_chunk, recording, 0, source)
-    pieces = [
-        da.from_delayed(tasks[chunk.name], (chunk.stop - chunk.start, recording.n_channels), dtype=np.float32)
-        for chunk in recording.chunks
-    ]
-    return from_array(da.concatenate(pieces, axis=0), recording.sampling_rate, geometry=recording.probe)
+    traces = joined_traces(tasks, recording, np.float32)
+    return from_array(traces, recording.sampling_rate, geometry=recording.probe)
 
 
 def _residual_chunk(overlapped: np.ndarray | Rows, chunk: Chunk, source: Residual) -> np.ndarray:

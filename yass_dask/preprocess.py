@@ -15,7 +15,7 @@ import numpy as np
 from dask import delayed
 
 from yass_dask.backends import kernel
-from yass_dask.chunked import Chunk, LazyParts, LazyTraces, Rows, Stride, blocks, chunk_tasks
+from yass_dask.chunked import Chunk, LazyParts, LazyTraces, Rows, Stride, blocks, chunk_tasks, joined_traces
 from yass_dask.conditioning import Conditioner, PreprocessParams
 from yass_dask.errors import InputError
 from yass_dask.recording import Boundary, Recording
@@ -182,17 +182,11 @@ def preprocess(recording: Recording, scale: Scale, params: PreprocessParams, bac
 
     Bad channels and excluded periods become zeros.
     """
-    import dask.array as da
-
     conditioner = Conditioner.of(recording, params, backend, bad=np.flatnonzero(scale.bad))
     bar = params.artifact_sd
     tasks = chunk_tasks(
         "preprocess", _clean_chunk, recording, conditioner.halo, scale, conditioner, bar, boundary="edge"
     )
-    pieces = [
-        da.from_delayed(tasks[chunk.name], (chunk.stop - chunk.start, recording.n_channels), dtype=np.int16)
-        for chunk in recording.chunks
-    ]
 
     def reopen(source: Any) -> Clean:
         gain = recording.gain_to_uv
@@ -201,7 +195,7 @@ def preprocess(recording: Recording, scale: Scale, params: PreprocessParams, bac
         blocks = recording.part_blocks or recording.chunk_blocks
         return Clean(replace(recording, source=source, gain_to_uv=kept, chunk_blocks=blocks), scale, backend)
 
-    return LazyTraces(da.concatenate(pieces, axis=0), params, 1, reopen)
+    return LazyTraces(joined_traces(tasks, recording, np.int16), params, 1, reopen)
 
 
 def _clean_chunk(

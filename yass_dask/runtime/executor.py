@@ -100,7 +100,7 @@ class Executor:
         """
         if not tasks:
             return
-        with self.open() as opened, opened._pool(label) as pool, opened._profiled(tasks, label):
+        with self.open() as opened, opened._pool(label, len(tasks)) as pool, opened._profiled(tasks, label):
             _run(pool, cut_jobs(tasks), on_done)
 
     @contextlib.contextmanager
@@ -118,9 +118,10 @@ class Executor:
                 yield
 
     @contextlib.contextmanager
-    def _pool(self, label: str) -> Iterator[Pool]:
+    def _pool(self, label: str, n_jobs: int) -> Iterator[Pool]:
         if self.client is not None:
-            yield Cluster(self.client, label)
+            with contextlib.closing(Cluster(self.client, label, n_jobs)) as cluster:
+                yield cluster
         elif self.name == "sync" or self.n_workers == 1:
             with one_thread():
                 yield Here()
@@ -137,11 +138,11 @@ def choose(client: distributed.Client | None = None, n_workers: int | None = Non
 
 
 def _graph_facts(tasks: Mapping[str, Delayed]) -> dict[str, int]:
-    """Number of jobs, and what they would be on a cluster's wire."""
+    """Number of jobs, and their bytes, each array that they share counted once."""
     import cloudpickle
 
     jobs = [job for _, job in cut_jobs(tasks)]
-    return {"tasks": len(jobs), "graph_bytes": sum(len(cloudpickle.dumps(job)) for job in jobs)}
+    return {"tasks": len(jobs), "graph_bytes": len(cloudpickle.dumps(jobs))}
 
 
 def _run(pool: Pool, jobs: Iterator[tuple[str, Job]], on_done: Callable[[str], None]) -> None:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import dask
 from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph
-from dask.optimization import cull
 
+from yass_dask.chunked import merged, needed_for
 from yass_dask.runtime.threads import keep_memory
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 _WAITING_PER_THREAD = 3
 _WAITING_AT_LEAST = 64
+_MANY = 8
 """Jobs handed to a cluster at once: enough that no worker waits for the client, nor one that joins later.
 Those that wait there are graphs without data."""
 
@@ -45,10 +45,9 @@ class Job:
 
 def cut_jobs(tasks: Mapping[str, Delayed]) -> Iterator[tuple[str, Job]]:
     """Cut the common graph into one job per task."""
-    graph = HighLevelGraph.merge(*(task.__dask_graph__() for task in tasks.values())).to_dict()
+    graph = dict(merged(tasks.values()))
     for name, task in tasks.items():
-        needed, _ = cull(graph, [task.key])
-        yield name, Job(needed, task.key)
+        yield name, Job(needed_for(graph, task.key), task.key)
 
 
 class Pool(Protocol):
@@ -103,17 +102,21 @@ class Threads:
 
 
 class Cluster:
-    """Runs jobs on the workers of a dask cluster."""
+    """Runs jobs on the workers of a dask cluster; many jobs share their arrays."""
 
-    def __init__(self, client: distributed.Client, label: str) -> None:
+    def __init__(self, client: distributed.Client, label: str, n_jobs: int) -> None:
+        from yass_dask.runtime.shared import SharedArrays
+
         self.client = client
         self.label = f"{label}-{uuid.uuid4().hex[:8]}"  # two sorts on one cluster must not share keys
+        self.shared = SharedArrays(client, self.label) if n_jobs >= _MANY else None
         self.window = max(_WAITING_AT_LEAST, _WAITING_PER_THREAD * sum(client.nthreads().values()))
 
     def submit(self, name: str, job: Job) -> Any:
         if _needs_futures(job.graph):  # only the scheduler can bring them to the task
             return self.client.get(job.graph, job.key, sync=False)
-        return self.client.submit(job.on_cluster, key=f"{self.label}-{name}", pure=False)
+        run = job.on_cluster if self.shared is None else self.shared.pack(job)
+        return self.client.submit(run, key=f"{self.label}-{name}", pure=False)
 
     def wait(self, running: list[Any]) -> list[Any]:
         import distributed
@@ -130,6 +133,12 @@ class Cluster:
     def cancel(self, running: list[Any]) -> None:
         with contextlib.suppress(Exception):  # the cluster itself may be what failed
             self.client.cancel(running)
+
+    def close(self) -> None:
+        """The stage is over."""
+        if self.shared is not None:
+            with contextlib.suppress(Exception):
+                self.shared.close()
 
 
 def _needs_futures(graph: Mapping[Hashable, Any]) -> bool:

@@ -191,7 +191,7 @@ class _TracesWork:
             zarrays.make_array(array, layout)
         wanted = traces.spans(self.lazy.traces, layout.chunk_rows)
         there = traces.found(self.stage, layout, wanted)
-        missing = [span for span in wanted if span not in there]
+        missing = set(wanted) - there
         return traces.write_tasks(self.lazy.traces, self.stage, layout, missing)
 
     def finish(self) -> None:

@@ -14,8 +14,9 @@ from typing import IO, Any
 from urllib.parse import quote
 
 import numpy as np
-from dask.delayed import Delayed, delayed
+from dask.delayed import Delayed
 
+from yass_dask.chunked import then
 from yass_dask.store import zarrays
 from yass_dask.store.disk import readable_errors, write_whole
 from yass_dask.store.stage import Stage
@@ -48,8 +49,7 @@ def _write_zip(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
 
 def write_tasks(parts: Mapping[str, Delayed], stage: Stage, missing: Sequence[str]) -> dict[str, Delayed]:
     """One task per missing part that computes it and writes it."""
-    write = delayed(write_part, pure=False)
-    return {name: write(parts[name], stage, name) for name in missing}
+    return {name: then(write_part, parts[name], stage, name) for name in missing}
 
 
 def found(stage: Stage, names: Sequence[str]) -> set[str]:

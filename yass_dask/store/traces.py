@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import dask
 import numpy as np
-from dask.delayed import Delayed, delayed
+from dask.delayed import Delayed
 
+from yass_dask.chunked import only, then
 from yass_dask.store import zarrays
 from yass_dask.store.disk import read_json, readable_errors, write_json
 from yass_dask.store.stage import Stage
@@ -61,11 +63,16 @@ def write_chunk(traces: np.ndarray, stage: Stage, layout: zarrays.Layout, span: 
         write_json(stage.scratch / f"{span.name}.json", {"first": span.first, "checksums": checksums})
 
 
-def write_tasks(traces: Any, stage: Stage, layout: zarrays.Layout, missing: Sequence[Span]) -> dict[str, Delayed]:
+def write_tasks(traces: Any, stage: Stage, layout: zarrays.Layout, missing: Collection[Span]) -> dict[str, Delayed]:
     """One task per missing chunk that computes it and writes it."""
-    every = dict(zip(spans(traces, layout.chunk_rows), traces.to_delayed(optimize_graph=True)[:, 0], strict=True))
-    write = delayed(write_chunk, pure=False)
-    return {span.name: write(every[span], stage, layout, span) for span in missing}
+    (traces,) = dask.optimize(traces)
+    graph = dict(traces.__dask_graph__())
+    tasks = {}
+    for i, span in enumerate(spans(traces, layout.chunk_rows)):
+        key = (traces.name, i, 0)
+        if span in missing:
+            tasks[span.name] = then(write_chunk, only(graph, key), stage, layout, span)
+    return tasks
 
 
 def found(stage: Stage, layout: zarrays.Layout, wanted: Sequence[Span]) -> set[Span]:
