@@ -475,6 +475,7 @@ COMPARE: dict[str, Callable[[Any, Any, Case], None]] = {
     # float32 state against float64: 6e-8 a step, amplified by poles close to the unit circle.
     "bandpass": nearly(2e-5),
     "common_reference": same,
+    "coreset": same,
     # transforms of a tile keep 6e-8 of its largest value a step
     "correlate": nearly(2e-6),
     "find_peaks": same,

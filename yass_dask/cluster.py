@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from dask import delayed
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_matrix
 from scipy.stats import chi2
 
 from yass_dask.backends import kernel
-from yass_dask.chunked import LazyParts
+from yass_dask.chunked import LazyParts, lazy_call
 from yass_dask.events import Events, evenly
 from yass_dask.features import Features
 
@@ -55,8 +54,8 @@ def cluster(features: Features, params: ClusterParams, backend: str) -> LazyPart
     n_channels = len(features.channels)
     groups = np.array_split(np.arange(n_channels), min(n_channels, MAX_TASKS))
     parts = {
-        f"channels-{group[0]:05d}-{group[-1]:05d}": delayed(cluster_channels, name="cluster", pure=False)(
-            features, group, params, backend
+        f"channels-{group[0]:05d}-{group[-1]:05d}": lazy_call(
+            "cluster", cluster_channels, features, group, params, backend
         )
         for group in groups
     }

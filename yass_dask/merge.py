@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import poisson
 
-from yass_dask.chunked import LazyParts
+from yass_dask.chunked import LazyParts, lazy_call
 from yass_dask.cluster import ClusterParams, assign
 from yass_dask.events import Events, evenly
 from yass_dask.templates import Templates
@@ -24,6 +24,7 @@ from yass_dask.unitfeatures import StoredFrames
 from yass_dask.verdicts import Pieces, Trains, UnitFacts, Verdict, compare
 
 FOREIGN = 0.2
+MAX_TASKS, UNITS_A_TASK = 16, 8
 
 
 class MergeParams(BaseModel):
@@ -73,32 +74,58 @@ class Revision:
     """Lines {unit, action, into, reason}, by ids"""
 
 
+def find_clusters(features: Events, n_units: int, params: ClusterParams, backend: str) -> LazyParts:
+    """Clusters of each unit's cleaned spikes, a few units a task.
+
+    Opens as a mapping of fields row (of the features, in the units' own frames) and label (-1: in no cluster).
+    """
+    groups = np.array_split(np.arange(n_units), max(1, min(MAX_TASKS, n_units // UNITS_A_TASK)))
+    parts = {
+        f"units-{k:05d}": lazy_call("clusters", _clusters_of, features, group, params, backend)
+        for k, group in enumerate(groups)
+    }
+    return LazyParts(parts, params, 1, dict)
+
+
+def _clusters_of(features: Events, units: np.ndarray, params: ClusterParams, backend: str) -> dict[str, np.ndarray]:
+    unit, other = (np.asarray(features.table[name][:]) for name in ("unit_index", "other_index"))
+    values = np.asarray(features.table["features"][:])
+    rows, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for u in units:
+        rows.append(np.flatnonzero((unit == u) & (other == u)))
+        labels.append(assign(values[rows[-1]], params, backend)[0])
+    return {"row": np.concatenate(rows), "label": np.concatenate(labels)}
+
+
 def revise(
-    features: Events, spikes: Events, frames: StoredFrames, facts: UnitFacts, params: MergeParams,
-    splitting: ClusterParams, backend: str,
+    features: Events, clusters: Mapping[str, Any], spikes: Events, frames: StoredFrames, facts: UnitFacts,
+    params: MergeParams, backend: str,
 ) -> LazyParts:  # fmt: skip
     """Decide on splits, merges and drops; opens as Revision.
 
     Parameters
     ----------
     features : cleaned spikes in their units' frames
+    clusters : see `find_clusters`
     spikes : all spikes of the round
     """
     return LazyParts.one(
-        "revision", _revise, features, spikes, frames, facts, params, splitting, backend,
-        params={"merge": params.model_dump(), "split": splitting.model_dump()}, version=1, open=_open,
+        "revision", _revise, features, clusters, spikes, frames, facts, params, backend,
+        params=params, version=2, open=_open,
     )  # fmt: skip
 
 
 def _revise(
-    features: Events, spikes: Events, frames: StoredFrames, facts: UnitFacts, params: MergeParams,
-    splitting: ClusterParams, backend: str,
+    features: Events, clusters: Mapping[str, Any], spikes: Events, frames: StoredFrames, facts: UnitFacts,
+    params: MergeParams, backend: str,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     rows = features.load()
     audit: list[dict[str, Any]] = []
     own = rows["unit_index"] == rows["other_index"]
     mine = {name: values[own] for name, values in rows.items()}
-    pieces = split(mine, facts, splitting, audit, backend)
+    labels = np.full(len(own), -1)
+    labels[np.asarray(clusters["row"][:])] = np.asarray(clusters["label"][:])
+    pieces = split(mine["unit_index"], labels[own], facts, audit)
     alive = _large_enough(pieces, facts, params, audit)
     trains = Trains(spikes.load(), facts)
     verdicts = compare(rows, mine, pieces, frames.load(), trains, backend)
@@ -148,16 +175,21 @@ def _gather_pieces(revision: Revision, main: np.ndarray, found: Events, max_spik
 # --- split ---
 
 
-def split(rows: Mapping[str, np.ndarray], facts: UnitFacts, params: ClusterParams, audit: list, backend: str) -> Pieces:
-    """Cut units whose cleaned spikes form separate clusters; spikes that lie in none belong to no piece."""
-    piece = np.full(len(rows["unit_index"]), -1)
+def split(units: np.ndarray, clusters: np.ndarray, facts: UnitFacts, audit: list) -> Pieces:
+    """Cut units whose cleaned spikes form separate clusters; spikes that lie in none belong to no piece.
+
+    Parameters
+    ----------
+    units, clusters : (n_spikes,) unit of each spike, and its cluster within the unit
+    """
+    piece = np.full(len(units), -1)
     owners: list[int] = []
     ids: list[int] = []
     counts: list[int] = []
     next_id = facts.next_id
     for unit, unit_id in enumerate(facts.ids):
-        members = np.flatnonzero(rows["unit_index"] == unit)
-        labels, _ = assign(rows["features"][members], params, backend)
+        members = np.flatnonzero(units == unit)
+        labels = clusters[members]
         if labels.max(initial=-1) < 0:
             labels = np.zeros(len(members), int)
         sizes = np.bincount(labels[labels >= 0], minlength=1)

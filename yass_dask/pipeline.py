@@ -16,7 +16,7 @@ from yass_dask.deconvolve import DeconvolveParams, Residual, deconvolve, deconvo
 from yass_dask.detect import DetectParams, Finder, detect
 from yass_dask.events import Events
 from yass_dask.features import FeatureParams, choose_peaks, measure_basis, measure_features
-from yass_dask.merge import MergeParams, UnitFacts, gather_pieces, revise
+from yass_dask.merge import MergeParams, UnitFacts, find_clusters, gather_pieces, revise
 from yass_dask.noise import Noise, measure_noise, measure_spectrum
 from yass_dask.preprocess import Clean, StandardTraces, measure_scale, preprocess
 from yass_dask.projector import Basis
@@ -182,7 +182,8 @@ def refine(
     refractory = recording.samples(params.merge.refractory_ms)
     facts = UnitFacts(templates.ids, units.levels, units.next_id, refractory, n_looked_at)
     merging = params.merge.of_share(n_looked_at / recording.n_samples)
-    revision = keep("merge" + round_, revise(cleaned, spikes, frames, facts, merging, params.cluster, backend))
+    clusters = keep("split" + round_, find_clusters(cleaned, len(templates), params.cluster, backend))
+    revision = keep("merge" + round_, revise(cleaned, clusters, spikes, frames, facts, merging, backend))
     found = cluster_peaks(keep, round_, residual, matched, basis, peaks, params, backend)
     pieces = keep("pieces" + round_, gather_pieces(revision, templates, found, params.templates.max_spikes))
     means = keep("means" + round_, average(residual, pieces, params.templates, backend))

@@ -28,7 +28,8 @@ def coreset(points: np.ndarray, *, n_cells: int) -> np.ndarray:
             cells[members] = count
             count += 1
             continue
-        axis = int(np.argmax(points[members].var(axis=0)))
+        mine = points[members].astype(np.float64)
+        axis = int(np.argmax((mine**2).sum(axis=0) - mine.sum(axis=0) ** 2 / len(mine)))
         order = members[np.argsort(points[members, axis], kind="stable")]
         half = _cut(points[order, axis])
         pending += [order[half:], order[:half]]

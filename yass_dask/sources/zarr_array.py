@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-import threading
+import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,6 @@ from dask.base import tokenize
 
 from yass_dask.errors import InputError
 from yass_dask.sources.protocol import check_dtype, check_shape, describe, fill
-
-KEPT_FILES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +85,6 @@ class BloscRows:
     fill_value: int | float
     suffix: str
     codec: Any
-    stamp: int
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows [start, stop)."""
@@ -101,32 +98,20 @@ class BloscRows:
 
     def _fill(self, rows: np.ndarray, index: int, offset: int) -> None:
         """Fill `rows` with those of a chunk from `offset` on."""
+        path = self.folder / f"{index}{self.suffix}"
         try:
-            data = _read_file(self.folder / f"{index}{self.suffix}", self.stamp)
+            if len(rows) == self.chunk_rows:
+                self.codec.decode(path.read_bytes(), out=rows)
+            elif hasattr(self.codec, "decode_partial"):
+                # Mapped: of a file at the edge only the pages are read that hold wanted rows.
+                with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    self.codec.decode_partial(data, offset * self.shape[1], rows.size, out=rows)
+            else:  # gone since numcodecs 0.16
+                whole = np.empty((self.chunk_rows, self.shape[1]), self.dtype)
+                self.codec.decode(path.read_bytes(), out=whole)
+                rows[:] = whole[offset : offset + len(rows)]
         except FileNotFoundError:  # as in any zarr array: nothing but the fill value was written there
             rows[:] = self.fill_value
-            return
-        if len(rows) == self.chunk_rows:
-            self.codec.decode(data, out=rows)
-        elif hasattr(self.codec, "decode_partial"):
-            self.codec.decode_partial(data, offset * self.shape[1], rows.size, out=rows)
-        else:  # gone since numcodecs 0.16
-            whole = np.empty((self.chunk_rows, self.shape[1]), self.dtype)
-            self.codec.decode(data, out=whole)
-            rows[:] = whole[offset : offset + len(rows)]
-
-
-_read = threading.local()
-
-
-def _read_file(path: Path, stamp: int) -> bytes:
-    """A chunk's file; each thread keeps the last two, as the next block's halo lies in them."""
-    kept: dict[tuple[Path, int], bytes] = _read.__dict__.setdefault("files", {})
-    data = kept.pop((path, stamp), None) or path.read_bytes()
-    kept[path, stamp] = data
-    if len(kept) > KEPT_FILES:
-        del kept[next(iter(kept))]
-    return data
 
 
 @functools.lru_cache(maxsize=32)
@@ -146,4 +131,4 @@ def open_rows(path: str, stamp: int) -> BloscRows | None:
     if not (plain and whole_rows and known and dtype.kind in "iuf" and isinstance(about["fill_value"], int | float)):
         return None
     suffix = about.get("dimension_separator", ".") + "0"
-    return BloscRows(Path(path), (shape[0], shape[1]), chunks[0], dtype, about["fill_value"], suffix, codec, stamp)
+    return BloscRows(Path(path), (shape[0], shape[1]), chunks[0], dtype, about["fill_value"], suffix, codec)
