@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from yass_dask import geometry
-from yass_dask.chunked import LazyParts
+from yass_dask.chunked import LazyParts, Stride
 from yass_dask.deconvolve import (
     BANK_NUMBERS,
     DeconvolveParams,
     StoredBank,
     deconvolve,
-    deconvolve_even,
+    deconvolve_apart,
     residual,
 )
 from yass_dask.detect import DetectParams, detect
@@ -108,7 +108,8 @@ def stored_bank() -> StoredBank:
 def pursued(traces: np.ndarray, chunk_blocks: int, backend: str) -> dict[str, np.ndarray]:
     """Spikes of both passes."""
     clean, bank, params = clean_of(traces, chunk_blocks), stored_bank(), DeconvolveParams(n_sweeps=3)
-    even = compute(deconvolve_even(clean, NO_NOISE, bank, planted.N_SAMPLES, params, backend))
+    apart = clean.strided(Stride(2))
+    even = compute(deconvolve_apart(apart, NO_NOISE, bank, planted.N_SAMPLES, params, backend))
     assert not (even.load()["sample_index"] // BLOCK % 2).any()
     return compute(deconvolve(clean, NO_NOISE, bank, planted.N_SAMPLES, even, params, backend)).load()
 

@@ -20,7 +20,7 @@ from yass_dask.conditioning import PreprocessParams, undo_shifts
 from yass_dask.errors import InputError
 from yass_dask.events import Events, between, evenly
 from yass_dask.likely import fit_units
-from yass_dask.merge import MergeParams, Revision, revise
+from yass_dask.merge import MergeParams, Revision, find_clusters, revise
 from yass_dask.noise import Noise, measure_noise
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale, measure_scale, preprocess
 from yass_dask.readers import from_array
@@ -412,16 +412,10 @@ def decide(
         ids=10 + np.arange(n), levels=np.array(levels or [20.0] * n), next_id=50, refractory=REFRACTORY,
         n_samples=n_samples,
     )  # fmt: skip
-    lazy = revise(
-        Events(table),
-        Events(trains),
-        StoredFrames(frames._asdict()),
-        facts,
-        MergeParams(),
-        ClusterParams(),
-        "numba",
-    )
-    return compute(lazy)
+    features = Events(table)
+    clusters = compute(find_clusters(features, n, ClusterParams(), "numba"))
+    stored = StoredFrames(frames._asdict())
+    return compute(revise(features, clusters, Events(trains), stored, facts, MergeParams(), "numba"))
 
 
 def actions(revision: Revision) -> list[tuple[str, int, int | None]]:

@@ -176,7 +176,8 @@ def joined_traces(tasks: Mapping[str, Delayed], recording: Any, dtype: Any) -> A
 
     name = f"traces-{uuid.uuid4().hex}"
     aliases: dict[Any, Any] = {(name, i, 0): Alias((name, i, 0), t.key) for i, t in enumerate(tasks.values())}
-    graph = HighLevelGraph.merge(HighLevelGraph({name: aliases}, {name: set()}), merged(tasks.values()))
+    inputs = merged(tasks.values())
+    graph = HighLevelGraph.merge(inputs, HighLevelGraph({name: aliases}, {name: set(inputs.layers)}))
     lengths = tuple(chunk.stop - chunk.start for chunk in recording.chunks)
     return da.Array(graph, name, chunks=(lengths, (recording.n_channels,)), dtype=dtype)
 

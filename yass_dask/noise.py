@@ -15,7 +15,7 @@ from yass_dask.backends import kernel
 from yass_dask.chunked import LazyParts
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.geometry import nearest_channels
-from yass_dask.preprocess import Clean, sampled_blocks, thinned
+from yass_dask.preprocess import Clean, sampled_blocks, thinning
 
 SPIKE_SD = 4.0
 """Samples beyond this, and their surroundings, are no noise."""
@@ -116,9 +116,9 @@ class Noise:
 def measure_noise(clean: Clean, params: PreprocessParams, backend: str) -> LazyParts:
     """Local whitening filters from the covariance of the spike-free samples (ZCA on each channel's neighbourhood)."""
     recording = clean.recording
-    around = recording.samples(1.0)
+    around, thin = recording.samples(1.0), thinning(recording, params.n_sampled_blocks)
     parts = {
-        chunk.name: delayed(_noise_sums, name="noise", pure=False)(block, around, clean)
+        chunk.name: delayed(_noise_sums, name="noise", pure=False)(block, around, clean, thin)
         for chunk, block in sampled_blocks(recording, params.n_sampled_blocks, 0, "zero")
     }
     near = nearest_channels(
@@ -167,14 +167,14 @@ def _lags(table: Mapping[str, Any]) -> np.ndarray:
     return lags if lags[0] > 0 else np.eye(1, len(lags))[0]
 
 
-def _noise_sums(block: np.ndarray, around: int, clean: Clean) -> dict[str, np.ndarray]:
+def _noise_sums(block: np.ndarray, around: int, clean: Clean, thin: int) -> dict[str, np.ndarray]:
     """Sums of products over samples quiet on both channels, and the number of such samples."""
     from scipy.ndimage import maximum_filter1d
 
     x = clean.to_sd(block)
     loud = maximum_filter1d((np.abs(x) > SPIKE_SD).view(np.uint8), 2 * around + 1, axis=0, mode="nearest")
     quiet = ((loud == 0) & (x != 0).any(axis=1, keepdims=True)).astype(np.float32)
-    x, quiet = thinned(x * quiet), thinned(quiet)
+    x, quiet = (x * quiet)[::thin], quiet[::thin]
     products, counts = x.T @ x, quiet.T @ quiet
     return {"products": products[None].astype(np.float64), "counts": counts[None].astype(np.float64)}
 

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from yass_dask.runtime import Executor
 
 
-LEAST_REFINING_S, LEAST_LAST_S = 30.0, 120.0
-"""A round looks at so many seconds at least, if there are; the last one at more: few spikes of two small units that are
-alike look like one unit's."""
+LEAST_REFINING_S, LEAST_LAST_S, MOST_SKIPPED = 15.0, 120.0, 4
+"""A round looks at so many seconds at least, if there are (the last one at more: few spikes of two small units that are
+alike look like one unit's), and at one of so many blocks at least where there are more."""
 
 
 class SortParams(BaseModel):
@@ -133,11 +133,11 @@ def sort(
 
 
 def looked_at(recording: Recording, params: SortParams, round_: int | None = None) -> Stride:
-    """Blocks that units are found on (all of them, or fewer), and those of a round (every second, or fewer)."""
+    """Blocks that units are found on (all of a short recording), and those of a round (fewer)."""
     step = int(recording.duration_s / params.max_refining_s)
     if round_ is not None:
         least = LEAST_LAST_S if round_ == params.n_refinements - 1 else LEAST_REFINING_S
-        step = max(step, min(int(recording.duration_s / least), 2))
+        step = max(step, min(int(recording.duration_s / least), MOST_SKIPPED))
     return Stride(max(step, 1), (round_ or 0) % max(step, 1))
 
 

@@ -25,8 +25,8 @@ COUNTS_PER_SD = 64
 MAD_TO_SD = 1.4826
 FLAT = 1e-4
 """A block in which a channel has less noise than this share of its loudest block's says nothing about its scale."""
-ENOUGH_ROWS = 4096
-"""Of each sampled block: over 24 blocks, deviations and covariances of noise come out to half a percent."""
+ENOUGH_ROWS = 100_000
+"""Of all sampled blocks together: from so many, deviations and covariances of noise come out to half a percent."""
 
 ARTIFACT_SHARE, MIN_ARTIFACT_CHANNELS = 0.75, 24
 
@@ -96,8 +96,9 @@ def measure_scale(recording: Recording, params: PreprocessParams, backend: str) 
         When computed: if a channel holds NaN, or every channel is constant.
     """
     conditioner = Conditioner.of(recording, params, backend, bad=np.array(recording.bad_channels, np.int64))
+    thin = thinning(recording, params.n_sampled_blocks)
     parts = {
-        chunk.name: delayed(_block_scale, name="scale", pure=False)(block, chunk.start, conditioner)
+        chunk.name: delayed(_block_scale, name="scale", pure=False)(block, chunk.start, conditioner, thin)
         for chunk, block in sampled_blocks(recording, params.n_sampled_blocks, conditioner.halo, "edge")
     }
     return LazyParts(parts, params, 3, lambda table: _join_scale(table, recording.bad_channels, params))
@@ -117,7 +118,7 @@ def _read(piece: Any, chunk: Chunk, halo: int) -> np.ndarray:
     return next(blocks(piece, chunk, halo)).traces
 
 
-def _block_scale(block: np.ndarray, start: int, conditioner: Conditioner) -> dict[str, np.ndarray]:
+def _block_scale(block: np.ndarray, start: int, conditioner: Conditioner, thin: int) -> dict[str, np.ndarray]:
     """Median and MAD of the core of one block; an excluded or padded stretch does not count.
 
     A channel that holds no number at all is flat here.
@@ -130,15 +131,15 @@ def _block_scale(block: np.ndarray, start: int, conditioner: Conditioner) -> dic
     if len(core) == 0:
         empty = np.zeros((0, block.shape[1]), np.float32)
         return {"median": empty, "mad": empty}
-    by_channel = np.ascontiguousarray(thinned(core).T)
+    by_channel = np.ascontiguousarray(core[::thin].T)
     median = np.median(by_channel, axis=1)
     np.abs(by_channel - median[:, None], out=by_channel)
     return {"median": median[None], "mad": np.median(by_channel, axis=1, overwrite_input=True)[None]}
 
 
-def thinned(rows: np.ndarray) -> np.ndarray:
-    """Rows of a sampled block spread evenly over it, as many as statistics over all such blocks need."""
-    return rows[:: max(1, len(rows) // ENOUGH_ROWS)]
+def thinning(recording: Recording, n_blocks: int) -> int:
+    """Which rows statistics over so many sampled blocks need: all, or every second, third ..."""
+    return max(1, min(n_blocks, recording.n_blocks) * recording.block_samples // ENOUGH_ROWS)
 
 
 def _join_scale(table: Mapping[str, Any], bad_channels: tuple[int, ...], params: PreprocessParams) -> Scale:

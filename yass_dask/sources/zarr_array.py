@@ -104,8 +104,9 @@ class BloscRows:
                 self.codec.decode(path.read_bytes(), out=rows)
             elif hasattr(self.codec, "decode_partial"):
                 # Mapped: of a file at the edge only the pages are read that hold wanted rows.
-                with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                    self.codec.decode_partial(data, offset * self.shape[1], rows.size, out=rows)
+                with open(path, "rb") as file:
+                    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self.codec.decode_partial(data, offset * self.shape[1], rows.size, out=rows)
             else:  # gone since numcodecs 0.16
                 whole = np.empty((self.chunk_rows, self.shape[1]), self.dtype)
                 self.codec.decode(path.read_bytes(), out=whole)
