@@ -20,7 +20,7 @@ from yass_dask.chunked import LazyParts, lazy_call
 from yass_dask.events import Events, evenly
 from yass_dask.features import Features
 
-MAX_TASKS = 32
+MAX_TASKS = 16
 """Each reads all features for those of its channels."""
 
 

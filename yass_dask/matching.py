@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import fft
 
 from yass_dask.noise import Noise
 from yass_dask.templates import Templates
@@ -70,23 +71,34 @@ def pairs(ranked: LowRank, n_channels: int) -> tuple[np.ndarray, np.ndarray]:
 def pair_overlaps(ranked: LowRank, start: np.ndarray, other: np.ndarray, n_channels: int) -> np.ndarray:
     """(n_pairs, 2 n_samples - 1) float32: [p, lag + n_samples - 1] = sum_tc w_u[t + lag, c] w_v[t, c].
 
-    Computed from the low-rank factors: r x r one-dimensional correlations, in the frequency domain.
+    Computed from the low-rank factors: r x r one-dimensional correlations, in the frequency domain. Of two units one
+    order is computed, the other is its mirror image.
     """
     n_samples = ranked.temporal.shape[2]
     length = 2 * n_samples - 1
-    spectra = np.fft.rfft(ranked.temporal, n=length, axis=2)
+    spectra = fft.rfft(ranked.temporal, n=length, axis=2)
     full = np.zeros((len(ranked.support), ranked.spatial.shape[1], n_channels + 1), np.float32)
     index = np.broadcast_to(ranked.support[:, None, :], ranked.spatial.shape).astype(np.int64)
     np.put_along_axis(full, index, ranked.spatial, axis=2)
-    full = full[:, :, :n_channels]
     result = np.zeros((len(other), length), np.float32)
     for u in range(len(start) - 1):
-        others = other[start[u] : start[u + 1]]
-        mixed = np.einsum("rc,vsc->vrs", full[u], full[others], optimize=True)
-        products = np.einsum("vrs,rf,vsf->vf", mixed, spectra[u], spectra[others].conj(), optimize=True)
-        correlation = np.fft.irfft(products, n=length, axis=1)
-        result[start[u] : start[u + 1]] = np.roll(correlation, n_samples - 1, axis=1)
-    return result
+        mine = np.arange(start[u], start[u + 1])
+        mine = mine[other[mine] >= u]
+        others, on = other[mine], ranked.support[u][ranked.support[u] < n_channels]
+        mixed = full[u][:, on] @ full[np.ix_(others, np.arange(full.shape[1]), on)].transpose(0, 2, 1)
+        products = (spectra[u] * (mixed @ spectra[others].conj())).sum(axis=1)
+        result[mine] = np.roll(fft.irfft(products, n=length, axis=1), n_samples - 1, axis=1)
+    return _mirrored(result, start, other)
+
+
+def _mirrored(overlaps: np.ndarray, start: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Fill in the pairs (u, v) with v < u from (v, u)."""
+    first = np.repeat(np.arange(len(start) - 1), np.diff(start))
+    place = {pair: p for p, pair in enumerate(zip(first.tolist(), other.tolist(), strict=True))}
+    later = np.flatnonzero(other < first)
+    mirror = np.array([place[int(other[p]), int(first[p])] for p in later], np.int64)
+    overlaps[later] = overlaps[mirror, ::-1]
+    return overlaps
 
 
 def noise_levels(ranked: LowRank, noise: Noise) -> np.ndarray:

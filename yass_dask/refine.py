@@ -164,7 +164,7 @@ def refined(
         total[group] = counts[members].sum()
         cleaned = {p: _cleaned(p, left, revision, templates, local[main[group]]) for p in members}
         for p in members:
-            lag = _best_lag(cleaned[anchor], cleaned[p], left.margin)
+            lag = 0 if p == anchor else _best_lag(cleaned[anchor], cleaned[p], left.margin)
             waveforms[group] += counts[p] * np.roll(cleaned[p], lag, axis=0)
         waveforms[group] /= max(total[group], 1)
         if (partner := partners.get(int(revision.piece_unit[anchor]))) is not None:

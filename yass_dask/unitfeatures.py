@@ -107,17 +107,18 @@ def frames_of(
     kept = order[rank <= MAX_OTHERS]
     main = templates.main_channels(np.ones(templates.n_channels))
     channels = near[main] if len(main) else near[:0]
-    own = np.stack([_seen(templates, noise, basis, u, channels[v], d) for u, v, d in zip(
+    matrix = np.pad(noise.matrix(), ((0, 0), (0, 1)))
+    own = np.stack([_seen(templates, noise, matrix, basis, u, channels[v], d) for u, v, d in zip(
         unit[kept], other[kept], lag[kept], strict=True)]) if len(kept) else np.zeros(
         (0, near.shape[1], basis.project.shape[1]), np.float32)  # fmt: skip
     return Frames(unit[kept], other[kept], lag[kept].astype(np.int32), distance[kept].astype(np.float32), channels, own)
 
 
-def _seen(templates: Templates, noise: Noise, basis: Basis, unit: int, channels: np.ndarray, lag: int) -> np.ndarray:
+def _seen(
+    templates: Templates, noise: Noise, matrix: np.ndarray, basis: Basis, unit: int, channels: np.ndarray, lag: int
+) -> np.ndarray:
     """(n_local, n_components) features of a unit's template on other channels, `lag` samples later."""
-    n_channels = templates.n_channels
-    local = templates.channels[unit] < n_channels
-    matrix = np.pad(noise.matrix(), ((0, 0), (0, 1)))
+    local = templates.channels[unit] < templates.n_channels
     white = templates.waveforms[unit][:, local] @ matrix[templates.channels[unit][local]][:, channels]
     white = noise.along_time(np.pad(white, ((noise.reach, noise.reach), (0, 0))))
     times = noise.reach + templates.peak + lag - basis.before + np.arange(len(basis.project))
