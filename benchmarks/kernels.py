@@ -29,6 +29,8 @@ from yass_dask.templates import Templates
 
 RATE = 30_000.0
 PITCH_UM, NEAR_UM = 20.0, 120.0
+TILE = 1024
+"""Rows of a Fourier transform"""
 FILTER_TAPS = 2 * subsample.REACH + 1
 
 
@@ -177,13 +179,20 @@ def event_cases(draw: np.random.Generator, raw: np.ndarray, sd: np.ndarray, nois
     yield Case("subtract", "subtract", raw, subtracted, 6 * size, work)
 
     planted = kernel("subtract", "numba")(raw, **subtracted | {"amplitudes": -np.ones(n, np.float32)})
-    white = noise.whiten(planted, "numba")
+    counts = np.rint(64 * planted).astype(np.int16)
     bank = bank_of(templates, noise, 24, DeconvolveParams())
-    ranks = (np.abs(bank.spatial).max(axis=2) > 0).sum(axis=1)
-    supports = (bank.support < n_channels).sum(axis=1)
-    correlating = 2 * n_rows * float((ranks * (bank.temporal.shape[2] + supports)).sum())
+    matched = {"factor": 1 / 64, "filters": noise.filters, "channels": noise.channels, "taps": noise.taps, "bank": bank}
+    n_pieces = int((bank.support < n_channels).sum())
+    in_space = 2 * noise.channels.shape[1] * size
+    transforms = 2.5 * np.log2(TILE) * (size + len(templates) * n_rows)
+    result = len(templates) * n_rows
+    yield Case(
+        "correlate", "correlate", counts, matched, 2 * size + 4 * result, in_space + transforms + 4 * n_pieces * n_rows
+    )
+    correlation = kernel("correlate", "numba")(counts, **matched)
+    subtracting = n * len(bank.pair_unit) / len(templates) * 2 * FILTER_TAPS * bank.pair_overlap.shape[1]
     pursuit = {"bank": bank, "given": no_spikes(), "first": 0, "stop": n_rows, "n_sweeps": 1}
-    yield Case("pursue", "pursue", white, pursuit, 4 * size, correlating)
+    yield Case("pursue", "pursue", correlation, pursuit, 4 * result, subtracting)
 
 
 def positions(n_channels: int) -> np.ndarray:

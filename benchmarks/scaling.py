@@ -35,6 +35,8 @@ from yass_dask.store.stage import Stage
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.jsonl"
 CHANNELS = (16, 64, 128, 384, 512, 1024)
 MINUTES, MINUTES_CHANNELS = (1.0, 10.0, 60.0), 32
+DASK = ((4, 10.0), (32, 1.0), (128, 1.0))
+"""Channels and minutes; a stage takes some 20 ms whatever it does, so few channels are given more to do."""
 MAX_MEMORY = 200 * 2**20
 YASS = [sys.executable, "-m", "yass_dask"]
 
@@ -142,15 +144,16 @@ def sorted_line(work: Path, channels: int, minutes: float, workers: int) -> dict
 def dask_line(work: Path) -> dict[str, Any]:
     """Detection of the same chunks by the bare kernels in a loop, and through store and scheduler, one worker."""
     ratios = []
-    for channels in (4, 32, 128):
-        recording = from_config(simulated(work, channels, 1.0) / "config.yaml")
+    for channels, minutes in DASK:
+        recording = from_config(simulated(work, channels, minutes) / "config.yaml")
         ratios.append((channels, _ratio(recording, work / "dask")))
     return {"kind": "dask", "through_dask_against_bare_kernels": {str(n): round(ratio, 3) for n, ratio in ratios}}
 
 
 def _ratio(recording: Recording, folder: Path) -> float:
     store, params = Store(folder), PreprocessParams()
-    recording = recording.with_chunks(plan(recording, MAX_MEMORY, None, 1).chunk_blocks)
+    chunks = plan(recording, MAX_MEMORY, None, 1)
+    recording = recording.with_chunks(chunks.chunk_blocks, chunks.part_blocks)
     with store.lock():
         store.clean()
         keep = store.run(recording, backend="numba", seed=0, executor=Executor("sync"))

@@ -41,6 +41,8 @@ class Executor:
     profile : Path, optional
         A folder for a performance report of every stage: where the time of this process went, or dask's own report
         of a cluster.
+    opened : bool
+        Whether it is inside its `open`.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class Executor:
     memory_limit: int | None = None
     client: distributed.Client | None = None
     profile: Path | None = None
+    opened: bool = False
 
     def __post_init__(self) -> None:
         if self.n_workers < 1:
@@ -72,8 +75,11 @@ class Executor:
         InputError
             The scheduler does not answer.
         """
+        if self.opened:
+            yield self
+            return
         with one_thread(), self._started() as started:  # what is computed here between the tasks, too
-            yield started
+            yield replace(started, opened=True)
 
     @contextlib.contextmanager
     def _started(self) -> Iterator[Executor]:
@@ -123,10 +129,9 @@ class Executor:
             with contextlib.closing(Cluster(self.client, label, n_jobs)) as cluster:
                 yield cluster
         elif self.name == "sync" or self.n_workers == 1:
-            with one_thread():
-                yield Here()
+            yield Here()
         else:
-            with one_thread(), futures.ThreadPoolExecutor(self.n_workers, "yass") as pool:
+            with futures.ThreadPoolExecutor(self.n_workers, "yass") as pool:
                 yield Threads(pool, self.n_workers)
 
 
