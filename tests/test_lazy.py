@@ -33,7 +33,7 @@ STAGES = {
 
 PER_PIECE = 4
 """Tasks of one piece after dask's fusion: its place in the recording, reading, cutting out, work."""
-SAMPLED = 16
+SAMPLED = 24
 """Blocks that scale, noise and basis are measured on, at most."""
 
 

@@ -41,7 +41,7 @@ class PreprocessParams(BaseModel):
     """A channel whose noise is below this share of the median channel's is dead: masked, never removed."""
     noisy_ratio: float = Field(8.0, gt=1)
     """A channel whose noise is above this multiple of the median channel's is noisy: masked, never removed."""
-    n_sampled_blocks: int = Field(16, ge=1)
+    n_sampled_blocks: int = Field(24, ge=1)
     """Scale and noise are measured on this many blocks, spread over the whole recording."""
     whitening_radius_um: float = Field(150.0, gt=0)
     """A channel is whitened with the channels within this distance (at most 24 of them)."""

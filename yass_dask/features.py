@@ -44,7 +44,7 @@ class FeatureParams(BaseModel):
 
 
 SLAB_ROWS = 65_536
-N_SAMPLED_BLOCKS = 16
+N_SAMPLED_BLOCKS = 24
 MAD_TO_SD = 1.4826
 QUIET_MS, QUIET_SD = 1.0, 4.0
 """Noise is what lies at least this time away from samples beyond so many standard deviations."""
