@@ -177,8 +177,7 @@ def _deconvolve(
     halo = 2 * n_samples + 2 * subsample.REACH + (0 if noise.taps is None else len(noise.taps))
     pursuer = _Pursuer(clean, noise, halo, params.n_sweeps, backend)
     parts = chunk_tasks("deconvolve", pursuer.chunk, clean.recording, halo, bank, even)
-    stride = clean.recording.stride
-    recipe = {"pursuit": params.model_dump(), "stride": list(stride)}
+    recipe = params.model_dump() | {"stride": list(clean.recording.stride)}
     return LazyParts(parts, recipe, 2, Events)
 
 

@@ -51,7 +51,8 @@ def detect(clean: StandardTraces, noise: Noise, params: DetectParams, backend: s
     """
     finder = Finder.of(clean, noise, params, backend)
     parts = chunk_tasks("detect", _detect, clean.recording, finder.halo, clean, finder)
-    return LazyParts(parts, params, 1, Events)
+    recipe = params.model_dump() | {"stride": list(clean.recording.stride)}
+    return LazyParts(parts, recipe, 2, Events)
 
 
 def _detect(

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 _WAITING_PER_THREAD = 3
 _WAITING_AT_LEAST = 64
-_MANY = 8
 """Jobs handed to a cluster at once: enough that no worker waits for the client, nor one that joins later.
 Those that wait there are graphs without data."""
+_MANY = 8
+"""From so many jobs on, their arrays are shared."""
 
 
 @dataclass(frozen=True)
