@@ -6,7 +6,7 @@ channel of every recording.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ def measure_basis(clean: StandardTraces, noise: Noise, peaks: Events, params: Fe
     Each waveform is scaled to unit norm first (the spatial sign covariance), so that neither artifacts nor the
     largest neuron choose the basis. The components are then whitened by the temporal covariance of the noise.
     """
-    cutter = _cutter(clean, noise, params, backend)
+    cutter = Cutter.of(clean, noise, params, backend)
     around = clean.recording.samples(QUIET_MS)
     sampled = sampled_blocks(clean.recording, N_SAMPLED_BLOCKS, cutter.halo, "zero")
     parts = {
@@ -111,11 +111,13 @@ class Features:
     table: Mapping[str, Any]
     channels: np.ndarray
     """(n_channels, n_local) int32: channels that the features of a peak on a channel are taken on."""
+    max_peaks: int
+    """So many of a channel are used, spread evenly over the recording."""
 
     def of_channels(self, channels: np.ndarray) -> dict[str, np.ndarray]:
         """Rows of the peaks whose main channel is among `channels`; the table is read a slab at a time."""
         main = np.asarray(self.table["channel_index"][:])
-        wanted = np.isin(main, channels)
+        wanted = np.isin(main, channels) & evenly(main, self.max_peaks)
         rows: dict[str, list[np.ndarray]] = {name: [] for name in self.table}
         for start in range(0, max(len(main), 1), SLAB_ROWS):
             picked = wanted[start : start + SLAB_ROWS]
@@ -128,49 +130,65 @@ def measure_features(
     clean: StandardTraces, noise: Noise, chosen: Events, basis: Basis, params: FeatureParams, backend: str
 ) -> LazyParts:
     """Features of clear peaks, aligned to a fraction of a sample on the main channel."""
-    cutter = _cutter(clean, noise, params, backend)
-    parts = chunk_tasks("features", cutter.features, clean.recording, cutter.halo, chosen, basis)
-    return LazyParts(parts, params, 2, lambda table: Features(table, cutter.channels))
-
-
-def _cutter(clean: StandardTraces, noise: Noise, params: FeatureParams, backend: str) -> _Cutter:
-    recording = clean.recording
-    before, after = recording.samples(params.before_ms), recording.samples(params.after_ms)
-    near = nearest_channels(recording.neighbors(params.radius_um), recording.probe.positions, params.max_channels)
-    return _Cutter(clean, noise, before, before + after + 1, near.astype(np.int32), backend)
+    cutter = Cutter.of(clean, noise, params, backend)
+    parts = chunk_tasks("features", cutter.chunk, clean.recording, cutter.halo, chosen, basis)
+    return LazyParts(parts, params, 2, lambda table: Features(table, cutter.channels, params.max_peaks))
 
 
 @dataclass(frozen=True)
-class _Cutter:
-    """Features, and aligned waveforms, of the events in the blocks of a chunk."""
+class Cutter:
+    """Features, and aligned waveforms, of the events in a block."""
 
     clean: StandardTraces
     noise: Noise
     before: int
     n_samples: int
     channels: np.ndarray
+    """(n_channels, n_local) int32: channels that the features of a peak on a channel are taken on."""
     backend: str
+
+    @classmethod
+    def of(cls, clean: StandardTraces, noise: Noise, params: FeatureParams, backend: str) -> Cutter:
+        recording = clean.recording
+        before, after = recording.samples(params.before_ms), recording.samples(params.after_ms)
+        near = nearest_channels(recording.neighbors(params.radius_um), recording.probe.positions, params.max_channels)
+        return cls(clean, noise, before, before + after + 1, near.astype(np.int32), backend)
 
     @property
     def halo(self) -> int:
         return self.n_samples + subsample.REACH + 1 + self.noise.reach
 
+    def projector(self, basis: Basis) -> Projector:
+        """What `features` projects by."""
+        return Projector.of(self.noise, basis, self.channels, self.backend)
+
     def features(
-        self, overlapped: np.ndarray | Rows, chunk: Chunk, peaks: Events, basis: Basis
+        self, x: np.ndarray, samples: np.ndarray, origin: int, main: np.ndarray, projector: Projector
     ) -> dict[str, np.ndarray]:
+        """Peaks and their features, from noise standard deviations of samples from `origin` on."""
+        rows = (samples - origin).astype(np.int32)
+        shift = tops(x, self.noise, rows, main)
+        features = projector.features(x, rows, main, shift)
+        return {"sample_index": samples, "channel_index": main, "shift": shift, "features": features}
+
+    def chunk(self, overlapped: np.ndarray | Rows, chunk: Chunk, peaks: Events, basis: Basis) -> dict[str, np.ndarray]:
         """Features of the peaks of one chunk."""
         mine = peaks.within(chunk.start, chunk.stop)
-        projector = Projector.of(self.noise, basis, self.channels, self.backend)
-        found, shifts = [np.zeros((0, self.channels.shape[1], basis.project.shape[1]), np.float32)], []
-        for x, rows, main in self._blocks(overlapped, chunk, mine, empty=False):
-            shifts.append(tops(x, self.noise, rows, main))
-            found.append(projector.features(x, rows, main, shifts[-1]))
-        return {
-            "sample_index": mine["sample_index"],
-            "channel_index": mine["channel_index"],
-            "shift": np.concatenate([np.zeros(0, np.int32), *shifts]),
-            "features": np.concatenate(found),
+        projector = self.projector(basis)
+        some = self._blocks(overlapped, chunk, mine, empty=False)
+        return self.joined(
+            [self.features(x, samples, origin, main, projector) for x, samples, origin, main in some], basis
+        )
+
+    def joined(self, found: Sequence[Mapping[str, np.ndarray]], basis: Basis) -> dict[str, np.ndarray]:
+        """Peaks of several blocks as one table."""
+        empty = {
+            "sample_index": np.zeros(0, np.int64),
+            "channel_index": np.zeros(0, np.int32),
+            "shift": np.zeros(0, np.int32),
+            "features": np.zeros((0, self.channels.shape[1], basis.project.shape[1]), np.float32),
         }
+        return {name: np.concatenate([none, *(f[name] for f in found)]) for name, none in empty.items()}
 
     def basis_sums(
         self, overlapped: np.ndarray | Rows, chunk: Chunk, peaks: Events, around: int
@@ -180,7 +198,8 @@ class _Cutter:
         mine = {name: mine[name][mine["is_clear"]] for name in ("sample_index", "channel_index")}
         waveform = np.zeros((self.n_samples, self.n_samples))
         lagged = np.zeros((2, self.n_samples))
-        for traces, rows, main in self._blocks(overlapped, chunk, mine, empty=True):
+        for traces, samples, origin, main in self._blocks(overlapped, chunk, mine, empty=True):
+            rows = (samples - origin).astype(np.int32)
             x = self.noise.whiten(traces, self.backend)
             cut = self._cut(x, rows, main[:, None], tops(traces, self.noise, rows, main))[:, :, 0].astype(np.float64)
             cut /= np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-9)
@@ -189,15 +208,17 @@ class _Cutter:
         return {"waveform": waveform[None], "products": lagged[:1], "count": lagged[1:]}
 
     def _blocks(self, overlapped: np.ndarray | Rows, chunk: Chunk, events: dict, *, empty: bool) -> Any:
-        """Yield (block in noise standard deviations, rows of its events, their channels), `empty`: without any too."""
+        """Yield (block in noise standard deviations, samples of its events, its first sample, channels of the events);
+        `empty`: of blocks without any, too.
+        """
         traces = self.clean.within(chunk.start - self.halo, chunk.stop + self.halo)
         for block in blocks(overlapped, chunk, self.halo):
             low, high = np.searchsorted(events["sample_index"], [block.start, block.stop])
             if low == high and not empty:
                 continue
-            x = traces.to_sd(block.traces, block.start - self.halo)
-            rows = (events["sample_index"][low:high] - block.start + self.halo).astype(np.int32)
-            yield x, rows, events["channel_index"][low:high]
+            origin = block.start - self.halo
+            x = traces.to_sd(block.traces, origin)
+            yield x, events["sample_index"][low:high], origin, events["channel_index"][low:high]
 
     def _cut(self, x: np.ndarray, rows: np.ndarray, channels: np.ndarray, shift: np.ndarray) -> np.ndarray:
         return kernel("snippets", self.backend)(

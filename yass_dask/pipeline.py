@@ -15,10 +15,10 @@ from yass_dask.conditioning import PreprocessParams
 from yass_dask.deconvolve import DeconvolveParams, Residual, deconvolve, deconvolve_apart, make_bank
 from yass_dask.detect import DetectParams, Finder, detect
 from yass_dask.events import Events
-from yass_dask.features import FeatureParams, choose_peaks, measure_basis, measure_features
+from yass_dask.features import FeatureParams, Features, choose_peaks, measure_basis, measure_features
 from yass_dask.merge import MergeParams, UnitFacts, find_clusters, gather_pieces, revise
 from yass_dask.noise import Noise, measure_noise, measure_spectrum
-from yass_dask.preprocess import Clean, StandardTraces, measure_scale, preprocess
+from yass_dask.preprocess import Clean, measure_scale, preprocess
 from yass_dask.projector import Basis
 from yass_dask.refine import Units, first_units, next_units
 from yass_dask.results import finish
@@ -117,7 +117,9 @@ def sort(
         some = clean.strided(looked_at(recording, params))
         peaks = keep("detect", detect(some, noise, params.detect, backend))
         basis = keep("basis", measure_basis(clean, matched, peaks, params.features, backend))
-        members = cluster_peaks(keep, "", some, matched, basis, peaks, params, backend)
+        chosen = keep("chosen", choose_peaks(peaks, params.features))
+        features = keep("features", measure_features(some, matched, chosen, basis, params.features, backend))
+        members = cluster_peaks(keep, "", features, params, backend)
         means = keep("means", average(some, members, params.templates, backend))
         units = keep("templates", first_units(means, clean, matched, params.templates))
         audit = list(units.audit)
@@ -141,13 +143,8 @@ def looked_at(recording: Recording, params: SortParams, round_: int | None = Non
     return Stride(max(step, 1), (round_ or 0) % max(step, 1))
 
 
-def cluster_peaks(
-    keep: Callable, round_: str, traces: StandardTraces, noise: Noise, basis: Basis, peaks: Events,
-    params: SortParams, backend: str,
-) -> Events:  # fmt: skip
-    """Clear peaks -> features -> clusters -> their members; of clean traces, or of what is left of them."""
-    chosen = keep("chosen" + round_, choose_peaks(peaks, params.features))
-    features = keep("features" + round_, measure_features(traces, noise, chosen, basis, params.features, backend))
+def cluster_peaks(keep: Callable, round_: str, features: Features, params: SortParams, backend: str) -> Events:
+    """Features of clear peaks -> clusters -> their members."""
     clusters = keep("cluster" + round_, cluster(features, params.cluster, backend))
     return keep("units" + round_, gather_units(clusters, params.templates.max_spikes))
 
@@ -176,7 +173,7 @@ def refine(
     frames = find_frames(templates, matched, basis, recording, params.features, params.merge.max_distance)
     frames = keep("frames" + round_, frames)
     finder = Finder.of(residual, noise, params.detect, backend)
-    look = look_at_residual(residual, matched, basis, chosen, frames, finder, backend)
+    look = look_at_residual(residual, matched, basis, chosen, frames, finder, params.features, backend)
     cleaned, peaks = keep("residual" + round_, look)
     n_looked_at = recording.stride.n_samples(recording.n_samples, recording.block_samples)
     refractory = recording.samples(params.merge.refractory_ms)
@@ -184,7 +181,7 @@ def refine(
     merging = params.merge.of_share(n_looked_at / recording.n_samples)
     clusters = keep("split" + round_, find_clusters(cleaned, len(templates), params.cluster, backend))
     revision = keep("merge" + round_, revise(cleaned, clusters, spikes, frames, facts, merging, backend))
-    found = cluster_peaks(keep, round_, residual, matched, basis, peaks, params, backend)
+    found = cluster_peaks(keep, round_, peaks, params, backend)
     pieces = keep("pieces" + round_, gather_pieces(revision, templates, found, params.templates.max_spikes))
     means = keep("means" + round_, average(residual, pieces, params.templates, backend))
     left, new = means.parted(len(revision.piece_unit))

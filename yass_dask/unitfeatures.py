@@ -14,9 +14,9 @@ import numpy as np
 
 from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks
 from yass_dask.deconvolve import Residual
-from yass_dask.detect import Finder, joined
+from yass_dask.detect import Finder
 from yass_dask.events import Events, Fields, evenly
-from yass_dask.features import FeatureParams
+from yass_dask.features import Cutter, FeatureParams, Features
 from yass_dask.geometry import nearest_channels
 from yass_dask.matching import distances, low_rank, pair_overlaps, pairs
 from yass_dask.noise import Noise
@@ -141,17 +141,20 @@ def _choose(spikes: Events, max_spikes: int) -> dict[str, np.ndarray]:
 
 
 def look_at_residual(
-    residual: Residual, noise: Noise, basis: Basis, chosen: Events, frames: StoredFrames, finder: Finder, backend: str
-) -> LazyParts:
-    """Features of chosen spikes in their units' frames, and peaks of what all spikes leave: one pass over the traces.
+    residual: Residual, noise: Noise, basis: Basis, chosen: Events, frames: StoredFrames, finder: Finder,
+    params: FeatureParams, backend: str,
+) -> LazyParts:  # fmt: skip
+    """Features of chosen spikes in their units' frames, and of clear peaks of what all spikes leave: one pass.
 
-    Opens as a pair of Events: spikes with fields sample_index, unit_index, other_index (whose frame), shift, amplitude,
-    features; and peaks, see `detect`.
+    Opens as a pair: spikes, Events with fields sample_index, unit_index, other_index (whose frame), shift, amplitude,
+    features; and peaks, see `Features`.
     """
-    halo = max(len(basis.project) + residual.recording.samples(2 * MAX_LAG_MS) + noise.reach, finder.halo)
-    look = _Look(residual, noise, basis, finder, halo, backend)
-    parts = chunk_tasks("residual", look.chunk, residual.recording, halo, chosen, frames)
-    return LazyParts(parts, None, 3, lambda table: (Events(Fields(table, SPIKE)), Events(Fields(table, PEAK))))
+    cutter = Cutter.of(residual, noise, params, backend)
+    reach = len(basis.project) + residual.recording.samples(2 * MAX_LAG_MS) + noise.reach
+    halo = max(reach, finder.halo, cutter.halo)
+    look = _Look(residual, noise, basis, finder, cutter, params.max_peaks, halo, backend)
+    parts = chunk_tasks("residual", look.chunk, residual.recording, look.halo, chosen, frames)
+    return LazyParts(parts, params, 4, look.open)
 
 
 SPIKE, PEAK = "spike_", "peak_"
@@ -163,6 +166,8 @@ class _Look:
     noise: Noise
     basis: Basis
     finder: Finder
+    cutter: Cutter
+    max_peaks: int
     halo: int
     backend: str
 
@@ -173,15 +178,24 @@ class _Look:
         traces = self.residual.within(chunk.start - self.halo, chunk.stop + self.halo)
         seen = _Seen.of(chosen.within(chunk.start, chunk.stop), stored.load())
         projector = Projector.of(self.noise, self.basis, seen.frames.channels, self.backend)
+        of_peaks = self.cutter.projector(self.basis)
         features, peaks = [np.zeros((0, *seen.frames.own.shape[1:]), np.float32)], []
         for block in blocks(overlapped, chunk, self.halo):
             x = traces.to_sd(block.traces, block.start - self.halo)
             features.append(seen.features(x, block, projector))
-            peaks.append(self.finder.block(x, block.start, block.stop, self.halo))
-        fields = seen.fields() | {"features": np.concatenate(features).astype(np.float32)}
-        return {SPIKE + name: values for name, values in fields.items()} | {
-            PEAK + name: values for name, values in joined(peaks).items()
-        }
+            peaks.append(self._peaks(x, block, of_peaks))
+        spikes = seen.fields() | {"features": np.concatenate(features).astype(np.float32)}
+        named = {SPIKE: spikes, PEAK: self.cutter.joined(peaks, self.basis)}
+        return {prefix + name: values for prefix, fields in named.items() for name, values in fields.items()}
+
+    def _peaks(self, x: np.ndarray, block: Block, projector: Projector) -> dict[str, np.ndarray]:
+        """Clear peaks of a block, with their features."""
+        found = self.finder.block(x, block.start, block.stop, self.halo)
+        samples, main = (found[name][found["is_clear"]] for name in ("sample_index", "channel_index"))
+        return self.cutter.features(x, samples, block.start - self.halo, main, projector)
+
+    def open(self, table: Mapping[str, Any]) -> tuple[Events, Features]:
+        return Events(Fields(table, SPIKE)), Features(Fields(table, PEAK), self.cutter.channels, self.max_peaks)
 
 
 class _Seen(NamedTuple):
