@@ -81,9 +81,7 @@ class Conditioner:
 
     def condition(self, overlapped: np.ndarray, start: int) -> np.ndarray:
         """(core + 2 halo, n_channels) raw -> (core + 2 margin, n_channels) float32, filtered and referenced."""
-        allowed = np.tile(~self.usable(start - self.halo, len(overlapped))[:, None], overlapped.shape[1])
-        allowed[:, self.bad] = True
-        x = _finite(overlapped, start - self.halo, allowed)
+        x = self._finite(overlapped, start - self.halo)
         if self.sample_shifts is not None:
             x = undo_shifts(x, self.sample_shifts)
         if self.sos is not None:
@@ -93,6 +91,13 @@ class Conditioner:
         if (self.groups >= 0).any():
             x = kernel("common_reference", self.backend)(x, groups=self.groups)
         return x
+
+    def _finite(self, traces: np.ndarray, start: int) -> np.ndarray:
+        if traces.dtype.kind != "f" or np.isfinite(traces).all():
+            return traces
+        allowed = np.tile(~self.usable(start, len(traces))[:, None], traces.shape[1])
+        allowed[:, self.bad] = True
+        return filled(traces, start, allowed)
 
     def without(self, channels: np.ndarray) -> Conditioner:
         """The same with more bad channels."""
@@ -173,7 +178,7 @@ def undo_shifts(traces: np.ndarray, sample_shifts: np.ndarray) -> np.ndarray:
     return result + first
 
 
-def _finite(traces: np.ndarray, start: int, allowed: np.ndarray) -> np.ndarray:
+def filled(traces: np.ndarray, start: int, allowed: np.ndarray) -> np.ndarray:
     """Traces with NaN and infinity, where these are allowed, replaced by what lies around them on the channel.
 
     Parameters
@@ -186,8 +191,6 @@ def _finite(traces: np.ndarray, start: int, allowed: np.ndarray) -> np.ndarray:
     InputError
         NaN or infinity elsewhere.
     """
-    if traces.dtype.kind != "f" or np.isfinite(traces).all():
-        return traces
     wrong = ~np.isfinite(traces)
     if (wrong & ~allowed).any():
         row, channel = np.argwhere(wrong & ~allowed)[0]
@@ -195,8 +198,8 @@ def _finite(traces: np.ndarray, start: int, allowed: np.ndarray) -> np.ndarray:
             f"channel {channel} holds NaN or infinity at sample {max(start + row, 0)}: list the channel in "
             "recordings.bad_channels or the period in recordings.excluded_periods_s, or correct recordings.dtype"
         )
-    filled, rows = traces.copy(), np.arange(len(traces))
+    result, rows = traces.copy(), np.arange(len(traces))
     for channel in np.flatnonzero(wrong.any(axis=0)):
         gap = wrong[:, channel]
-        filled[gap, channel] = 0 if gap.all() else np.interp(rows[gap], rows[~gap], traces[~gap, channel])
-    return filled
+        result[gap, channel] = 0 if gap.all() else np.interp(rows[gap], rows[~gap], traces[~gap, channel])
+    return result

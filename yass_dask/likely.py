@@ -8,11 +8,12 @@ and of what noise gives, an exponential tail just above the threshold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr
+from scipy.special import expit, log_ndtr, ndtr
 
 from yass_dask.events import evenly
 
@@ -76,29 +77,31 @@ def prior_log_odds(counts: np.ndarray, n_samples: int) -> np.ndarray:
 def _mixture(log_odds: np.ndarray, expected: float, threshold: float) -> tuple[float, float]:
     """Share of own spikes and the mean of their log-odds, by expectation maximization from the template's level."""
     share, mean = 0.8, max(expected, threshold + 0.5)
+    squared, n = log_odds**2, len(log_odds)
     for _ in range(N_STEPS):
-        own = 1 / (1 + np.exp(-np.clip(_log_ratio(log_odds, share, mean, threshold), -500, 500)))
-        share = float(np.clip(own.mean(), 1e-3, 1 - 1e-3))
+        a, b, c = _log_ratio(share, mean, threshold)
+        own = expit(a * squared + b * log_odds + c)
+        total = float(own.sum())
+        share = min(max(total / n, 1e-3), 1 - 1e-3)
         # The mean of what lies above the threshold is higher than that of all.
-        sd = np.sqrt(2 * mean)
+        sd = math.sqrt(2 * mean)
         low = (threshold - mean) / sd
-        excess = sd * np.exp(-0.5 * low**2 - log_ndtr(-low)) / np.sqrt(2 * np.pi)
-        mean = max(mean + STEP * (float(own @ log_odds) / max(float(own.sum()), 1e-9) - mean - excess), threshold)
+        excess = sd * math.exp(-0.5 * low**2 - log_ndtr(-low)) / math.sqrt(2 * math.pi)
+        mean = max(mean + STEP * (float(own @ log_odds) / max(total, 1e-9) - mean - excess), threshold)
     return share, mean
 
 
-def _log_ratio(log_odds: np.ndarray, share: float, mean: float, threshold: float) -> np.ndarray:
-    """Log of own spikes to noise at some log-odds, both counted above the threshold."""
-    sd = np.sqrt(2 * mean)
-    own = -0.5 * ((log_odds - mean) / sd) ** 2 - np.log(sd * np.sqrt(2 * np.pi)) - log_ndtr((mean - threshold) / sd)
-    noise = np.log(TAIL) - TAIL * (log_odds - threshold)
-    return np.log(share / (1 - share)) + own - noise
+def _log_ratio(share: float, mean: float, threshold: float) -> tuple[float, float, float]:
+    """Log of own spikes to noise at log-odds x, both counted above the threshold: a x^2 + b x + c, as (a, b, c)."""
+    above = log_ndtr((mean - threshold) / math.sqrt(2 * mean))
+    constant = -0.25 * mean - 0.5 * math.log(4 * math.pi * mean) - above - math.log(TAIL) - TAIL * threshold
+    return -0.25 / mean, 0.5 + TAIL, math.log(share / (1 - share)) + float(constant)
 
 
 def _crossing(share: float, mean: float, threshold: float) -> float:
     """Log-odds from which on a spike is the unit's own with LEAST_POSTERIOR at least."""
     grid = np.linspace(threshold, max(mean, threshold), 400)
-    enough = _log_ratio(grid, share, mean, threshold) >= np.log(LEAST_POSTERIOR / (1 - LEAST_POSTERIOR))
+    enough = np.polyval(_log_ratio(share, mean, threshold), grid) >= np.log(LEAST_POSTERIOR / (1 - LEAST_POSTERIOR))
     return float(grid[np.argmax(enough)]) if enough.any() else float(grid[-1])
 
 

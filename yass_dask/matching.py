@@ -93,11 +93,11 @@ def pair_overlaps(ranked: LowRank, start: np.ndarray, other: np.ndarray, n_chann
 
 def _mirrored(overlaps: np.ndarray, start: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Fill in the pairs (u, v) with v < u from (v, u)."""
-    first = np.repeat(np.arange(len(start) - 1), np.diff(start))
-    place = {pair: p for p, pair in enumerate(zip(first.tolist(), other.tolist(), strict=True))}
+    n_units = len(start) - 1
+    first = np.repeat(np.arange(n_units), np.diff(start))
     later = np.flatnonzero(other < first)
-    mirror = np.array([place[int(other[p]), int(first[p])] for p in later], np.int64)
-    overlaps[later] = overlaps[mirror, ::-1]
+    place = first * n_units + other  # ascending
+    overlaps[later] = overlaps[np.searchsorted(place, other[later] * n_units + first[later]), ::-1]
     return overlaps
 
 

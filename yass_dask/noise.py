@@ -173,8 +173,9 @@ def _noise_sums(block: np.ndarray, around: int, clean: Clean, thin: int) -> dict
 
     x = clean.to_sd(block)
     loud = maximum_filter1d((np.abs(x) > SPIKE_SD).view(np.uint8), 2 * around + 1, axis=0, mode="nearest")
-    quiet = ((loud == 0) & (x != 0).any(axis=1, keepdims=True)).astype(np.float32)
-    x, quiet = (x * quiet)[::thin], quiet[::thin]
+    x = x[::thin]
+    quiet = ((loud[::thin] == 0) & (x != 0).any(axis=1, keepdims=True)).astype(np.float32)
+    x = x * quiet
     products, counts = x.T @ x, quiet.T @ quiet
     return {"products": products[None].astype(np.float64), "counts": counts[None].astype(np.float64)}
 

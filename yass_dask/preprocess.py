@@ -132,9 +132,16 @@ def _block_scale(block: np.ndarray, start: int, conditioner: Conditioner, thin: 
         empty = np.zeros((0, block.shape[1]), np.float32)
         return {"median": empty, "mad": empty}
     by_channel = np.ascontiguousarray(core[::thin].T)
-    median = np.median(by_channel, axis=1)
+    median = _middle(by_channel)
     np.abs(by_channel - median[:, None], out=by_channel)
-    return {"median": median[None], "mad": np.median(by_channel, axis=1, overwrite_input=True)[None]}
+    return {"median": median[None], "mad": _middle(by_channel)[None]}
+
+
+def _middle(rows: np.ndarray) -> np.ndarray:
+    """Median of each row, which is reordered; of an even number of values the upper one of the two in the middle."""
+    middle = rows.shape[1] // 2
+    rows.partition(middle, axis=1)
+    return rows[:, middle].copy()
 
 
 def thinning(recording: Recording, n_blocks: int) -> int:

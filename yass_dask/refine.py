@@ -77,7 +77,7 @@ def _next_units(
     units: Units, revision: Revision, spikes: Events, left: Averages, found: Averages,
     clean: Clean, noise: Noise, params: TemplatesParams,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    trains = trains_by_id(spikes.load(), units.templates.ids)
+    trains = dict(zip(units.templates.ids.tolist(), trains_of(spikes.load(), len(units.templates)), strict=True))
     partners = find_partners(units.templates, trains, clean.recording.samples(PARTNER_MS))
     old = refined(left, revision, units.templates, partners, clean, params)
     next_id = max([units.next_id, *(revision.piece_id + 1).tolist()])
@@ -85,11 +85,12 @@ def _next_units(
     return _fields(old.joined(new), next_id + len(new), [*revision.audit, *audit], trains, clean, noise, params)
 
 
-def trains_by_id(spikes: Mapping[str, np.ndarray], ids: np.ndarray) -> dict[int, np.ndarray]:
+def trains_of(spikes: Mapping[str, np.ndarray], n_units: int) -> list[np.ndarray]:
     """Samples of each unit's spikes, ascending."""
     order = np.argsort(spikes["unit_index"], kind="stable")
-    start = np.searchsorted(spikes["unit_index"][order], np.arange(len(ids) + 1))
-    return {int(ids[u]): spikes["sample_index"][order[start[u] : start[u + 1]]] for u in range(len(ids))}
+    start = np.searchsorted(spikes["unit_index"][order], np.arange(n_units + 1))
+    samples = spikes["sample_index"][order]
+    return [samples[start[u] : start[u + 1]] for u in range(n_units)]
 
 
 def _new(

@@ -15,7 +15,7 @@ from yass_dask.events import Events
 from yass_dask.likely import Fits, fit_units
 from yass_dask.merge import MergeParams
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
-from yass_dask.refine import Units
+from yass_dask.refine import Units, trains_of
 from yass_dask.sorting import Sorting
 from yass_dask.verdicts import coincident
 
@@ -57,8 +57,9 @@ def finish(
     height = np.abs(templates.waveforms).max(axis=(1, 2), initial=0)
     unit_height = np.abs(waveforms).max(axis=(1, 2), initial=0)
     row = np.searchsorted(kept, fields["unit_index"])
+    main, trains = templates.main_channels(clean.unit_per_sd), trains_of(fields, len(templates))
     rows = [
-        _facts(u, fields, units, clean, height[u], pursuit.refractory_ms)
+        _facts(u, trains[u], int(main[u]), units, clean, height[u], pursuit.refractory_ms)
         | {"height_uv": float(unit_height[i]), "expected_accuracy": float(fits.accuracy[u])}
         for i, u in enumerate(kept)
     ]
@@ -89,7 +90,7 @@ def last_drops(
     same time as those of a larger unit that is near: a double.
     """
     n_units = len(units.templates)
-    trains = [fields["sample_index"][fields["unit_index"] == u] for u in range(n_units)]
+    trains = trains_of(fields, n_units)
     dropped: dict[int, tuple[str, int | None, str]] = {}
     for u, train in enumerate(trains):
         if len(train) < params.min_spikes:
@@ -133,14 +134,12 @@ def _share_a_channel(units: Units, u: int) -> np.ndarray:
 
 
 def _facts(
-    u: int, fields: Mapping[str, np.ndarray], units: Units, clean: Clean, height: float, censored_ms: float
+    u: int, train: np.ndarray, main: int, units: Units, clean: Clean, height: float, censored_ms: float
 ) -> dict[str, Any]:
     """What the audit table tells of a unit that is kept."""
     recording, templates = clean.recording, units.templates
-    train = fields["sample_index"][fields["unit_index"] == u]
     windows = recording.n_samples, recording.samples(VIOLATION_MS), recording.samples(censored_ms)
     contamination, violations = contamination_of(train, *windows)
-    main = int(templates.main_channels(clean.unit_per_sd)[u])
     x, y = _location(u, units, clean, main)
     label = "mua"
     if units.levels[u] < NOISE_LEVEL:

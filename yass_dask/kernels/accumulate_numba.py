@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from yass_dask.kernels.loops import correlate
+from yass_dask.kernels.loops import correlate, put
 
 
 def accumulate(
@@ -44,7 +44,7 @@ def _accumulate(
         for k in range(n_local):
             c = channels[i, k]
             if c < n_channels and first < last:
-                window[first:last] = x[c, start + first : start + last]
+                put(window, first, x[c, start + first : start + last])
                 moved[:] = 0
                 correlate(window, taps, moved)
                 total = sums[groups[i], k]

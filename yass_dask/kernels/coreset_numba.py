@@ -3,6 +3,8 @@
 import numba
 import numpy as np
 
+from yass_dask.kernels.loops import put
+
 
 def coreset(points: np.ndarray, *, n_cells: int) -> np.ndarray:
     """See `coreset_numpy`; the same cells but where two axes spread alike to the last bits."""
@@ -27,7 +29,7 @@ def _cut_all(points: np.ndarray, leaf: int) -> np.ndarray:
             continue
         values = points[members, _widest(points, members)]
         ranks = np.argsort(values, kind="mergesort")
-        order[start:stop] = members[ranks]
+        put(order, start, members[ranks])
         half = start + _cut(values[ranks])
         pending.append((half, stop))
         pending.append((start, half))

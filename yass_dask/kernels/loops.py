@@ -4,6 +4,13 @@ import numba
 import numpy as np
 
 
+@numba.njit(nogil=True, cache=True, inline="always")
+def put(out: np.ndarray, start: int, values: np.ndarray) -> None:
+    """out[start : start + len(values)] = values, without the shape check that takes seconds to compile."""
+    for i in range(len(values)):
+        out[start + i] = values[i]
+
+
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
 def mix(x: np.ndarray, low: int, high: int, weights: np.ndarray, channels: np.ndarray, out: np.ndarray) -> None:
     """out[t] = sum_k weights[k] x[channels[k], low + t], t < high - low; channels end at the first that x lacks."""

@@ -42,10 +42,9 @@ def pursue(correlation: np.ndarray, *, bank: Bank, given: Spikes, first: int, st
         first,
         stop,
     )
-    for i in range(len(given.row)):
-        add(correlation, given.row[i], given.unit[i], given.shift[i], -given.amplitude[i], overlaps)
-        close(state.closed, given.row[i], given.unit[i], 1, bank.refractory)
-    found = _pursue(state, shape, overlaps, n_sweeps)
+    whole = [np.ascontiguousarray(values, np.int64) for values in given[:3]]
+    fixed = (*whole, np.ascontiguousarray(given.amplitude, np.float32))
+    found = _pursue(state, shape, overlaps, fixed, n_sweeps)
     rows, units = found[:, 0].astype(np.int32), found[:, 1].astype(np.int32)
     order = np.lexsort((units, rows))
     found = found[order]
@@ -92,13 +91,18 @@ def _write(found: np.ndarray, i: int, row: int, unit: int, fit: tuple) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def _pursue(state: State, shape: Shape, overlaps: Overlaps, n_sweeps: int) -> np.ndarray:
+def _pursue(state: State, shape: Shape, overlaps: Overlaps, fixed: tuple, n_sweeps: int) -> np.ndarray:
+    row, unit, shift, amplitude = fixed
+    for i in range(len(row)):
+        add(state.correlation, row[i], unit[i], shift[i], -amplitude[i], overlaps)
+        close(state.closed, row[i], unit[i], np.int64(1), shape.refractory)
     for u in range(len(shape.norms)):
         for cell in range(len(state.best)):
             look(state, shape, cell, u)
     for cell in range(len(state.best)):
         choose(state, cell)
-    found, count = _greedy(state, shape, overlaps, np.empty((64, 5), np.float64), 0)
+    # Numbers of one type throughout: for each other one all that it is given to would be compiled again.
+    found, count = _greedy(state, shape, overlaps, np.empty((64, 5), np.float64), np.int64(0))
     for _ in range(n_sweeps):
         count = _refit(state, shape, overlaps, found, count)
         found, count = _greedy(state, shape, overlaps, found, count)
@@ -113,15 +117,15 @@ def _greedy(state: State, shape: Shape, overlaps: Overlaps, found: np.ndarray, c
         cell = np.argmax(state.best)
         if state.best[cell] == NONE:
             break
-        unit = state.who[cell]
-        row = state.rows[cell, unit]
+        unit = np.int64(state.who[cell])
+        row = np.int64(state.rows[cell, unit])
         fit = _fit(state.correlation[unit], row, row, unit, n_rows, shape, n_steps)
         if count == len(found):
             found = np.concatenate((found, np.empty_like(found)))
         _write(found, count, row, unit, fit)
         count += 1
         add(state.correlation, row, unit, fit[0], -fit[1], overlaps)
-        close(state.closed, row, unit, 1, shape.refractory)
+        close(state.closed, row, unit, np.int64(1), shape.refractory)
         renew(state, shape, overlaps, row, unit)
     return found, count
 
@@ -145,10 +149,10 @@ def _refit(state: State, shape: Shape, overlaps: Overlaps, found: np.ndarray, co
                 found[kept - 1, 3] = a  # what was subtracted stays subtracted
                 continue
         add(state.correlation, row, unit, shift, a, overlaps)
-        close(state.closed, row, unit, -1, shape.refractory)
+        close(state.closed, row, unit, np.int64(-1), shape.refractory)
         if not dropped:
             add(state.correlation, new, unit, fit[0], -fit[1], overlaps)
-            close(state.closed, new, unit, 1, shape.refractory)
+            close(state.closed, new, unit, np.int64(1), shape.refractory)
             renew(state, shape, overlaps, new, unit)
         renew(state, shape, overlaps, row, unit)
     return kept

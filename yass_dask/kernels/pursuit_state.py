@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from yass_dask.kernels.loops import correlate
+from yass_dask.kernels.loops import correlate, put
 
 CELL = 64
 NONE = np.float32(-np.inf)
@@ -94,8 +94,8 @@ def add(correlation: np.ndarray, row: int, unit: int, shift: int, amplitude: np.
         begin, end = max(first, 0), min(last, correlation.shape[1])
         if overlaps.low[p] == overlaps.high[p] or begin >= end:
             continue
-        n = overlaps.high[p] - overlaps.low[p]
-        padded[2 * reach : 2 * reach + n] = overlaps.lags[p, overlaps.low[p] : overlaps.high[p]]
+        low, n = overlaps.low[p], overlaps.high[p] - overlaps.low[p]
+        put(padded, 2 * reach, overlaps.lags[p, low : low + n])
         padded[2 * reach + n : 4 * reach + n] = 0
         correlate(padded[begin - first :], weights, correlation[overlaps.unit[p], begin:end])
 
@@ -119,7 +119,7 @@ def renew(state: State, shape: Shape, overlaps: Overlaps, row: int, unit: int) -
         low = max((first - state.first) // CELL, 0)
         high = min((last - 1 - state.first) // CELL + 1, len(state.best))
         for cell in range(low, high):
-            look(state, shape, cell, overlaps.unit[p])
+            look(state, shape, cell, np.int64(overlaps.unit[p]))
         lowest, highest = min(lowest, low), max(highest, high)
     for cell in range(lowest, highest):
         choose(state, cell)

@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from yass_dask.kernels.loops import correlate
+from yass_dask.kernels.loops import correlate, put
 from yass_dask.kernels.scale_numba import turn
 
 
@@ -53,5 +53,5 @@ def _subtract(
         for k in range(n_local):
             c = channels[unit, k]
             if c < n_channels:
-                padded[2 * reach : 2 * reach + n_samples] = waveforms[unit, k]
+                put(padded, 2 * reach, waveforms[unit, k])
                 correlate(padded[low - start :], weights, x[c, low:high])

@@ -111,8 +111,10 @@ def put_chunk(folder: Path, layout: Layout, index: int, rows: np.ndarray, scratc
         raise ValueError(f"chunk {index} of {folder} has shape {(expected, *layout.shape[1:])}, not {rows.shape}")
     if rows.dtype.newbyteorder("=") != np.dtype(layout.dtype).newbyteorder("="):
         raise ValueError(f"{folder} holds {layout.dtype}, chunk {index} is {rows.dtype}")
-    full = np.zeros(layout.chunk_shape, layout.dtype)
-    full[: len(rows)] = rows
+    full = np.ascontiguousarray(rows, layout.dtype)
+    if len(rows) < layout.chunk_rows:
+        full = np.zeros(layout.chunk_shape, layout.dtype)
+        full[: len(rows)] = rows
     data = _codec().encode(full)
     write_whole(chunk_file(folder, layout, index), lambda file: file.write(data), scratch)
     return zlib.crc32(data)
