@@ -35,7 +35,7 @@ def _steps(
     steps: int,
 ) -> tuple[np.ndarray, float]:  # fmt: skip
     """Loops rather than array expressions, which take seconds to compile, but for the large products."""
-    n, d = means.shape
+    d = means.shape[1]
     k = resp.shape[1]
     wishart0 = _log_wishart(prior.nu, log_det0, d)
     bound = last = -np.inf

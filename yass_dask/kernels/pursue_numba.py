@@ -30,15 +30,17 @@ def pursue(correlation: np.ndarray, *, bank: Bank, given: Spikes, first: int, st
     correlation = correlation.T.copy()
     low, high = np.float32(bank.amplitude_low), np.float32(bank.amplitude_high)
     shape = Shape(bank.norms, bank.precision, bank.thresholds, low, high, bank.refractory)
-    overlaps = Overlaps(bank.pair_start, bank.pair_unit, bank.pair_overlap, *extents(bank.pair_overlap), bank.filters)
+    # Whole numbers of one type throughout: for another one all that it is given to would be compiled again.
+    other = bank.pair_unit.astype(np.int64)
+    overlaps = Overlaps(bank.pair_start, other, bank.pair_overlap, *extents(bank.pair_overlap), bank.filters)
     n_cells = max(0, -(-(stop - first) // CELL))
     state = State(
         correlation,
         np.zeros(correlation.shape, np.int16),
         np.empty((n_cells, len(bank.norms)), np.float32),
-        np.empty((n_cells, len(bank.norms)), np.int32),
+        np.empty((n_cells, len(bank.norms)), np.int64),
         np.empty(n_cells, np.float32),
-        np.empty(n_cells, np.int32),
+        np.empty(n_cells, np.int64),
         first,
         stop,
     )
@@ -95,14 +97,15 @@ def _pursue(state: State, shape: Shape, overlaps: Overlaps, fixed: tuple, n_swee
     row, unit, shift, amplitude = fixed
     for i in range(len(row)):
         add(state.correlation, row[i], unit[i], shift[i], -amplitude[i], overlaps)
-        close(state.closed, row[i], unit[i], np.int64(1), shape.refractory)
+        close(state.closed, row[i], unit[i], 1, shape.refractory)
     for u in range(len(shape.norms)):
         for cell in range(len(state.best)):
             look(state, shape, cell, u)
     for cell in range(len(state.best)):
         choose(state, cell)
-    # Numbers of one type throughout: for each other one all that it is given to would be compiled again.
-    found, count = _greedy(state, shape, overlaps, np.empty((64, 5), np.float64), np.int64(0))
+    found = np.empty((64, 5), np.float64)
+    count = len(found[:0])  # not a literal 0, which is a type of its own
+    found, count = _greedy(state, shape, overlaps, found, count)
     for _ in range(n_sweeps):
         count = _refit(state, shape, overlaps, found, count)
         found, count = _greedy(state, shape, overlaps, found, count)
@@ -117,15 +120,15 @@ def _greedy(state: State, shape: Shape, overlaps: Overlaps, found: np.ndarray, c
         cell = np.argmax(state.best)
         if state.best[cell] == NONE:
             break
-        unit = np.int64(state.who[cell])
-        row = np.int64(state.rows[cell, unit])
+        unit = state.who[cell]
+        row = state.rows[cell, unit]
         fit = _fit(state.correlation[unit], row, row, unit, n_rows, shape, n_steps)
         if count == len(found):
             found = np.concatenate((found, np.empty_like(found)))
         _write(found, count, row, unit, fit)
         count += 1
         add(state.correlation, row, unit, fit[0], -fit[1], overlaps)
-        close(state.closed, row, unit, np.int64(1), shape.refractory)
+        close(state.closed, row, unit, 1, shape.refractory)
         renew(state, shape, overlaps, row, unit)
     return found, count
 
@@ -149,10 +152,10 @@ def _refit(state: State, shape: Shape, overlaps: Overlaps, found: np.ndarray, co
                 found[kept - 1, 3] = a  # what was subtracted stays subtracted
                 continue
         add(state.correlation, row, unit, shift, a, overlaps)
-        close(state.closed, row, unit, np.int64(-1), shape.refractory)
+        close(state.closed, row, unit, -1, shape.refractory)
         if not dropped:
             add(state.correlation, new, unit, fit[0], -fit[1], overlaps)
-            close(state.closed, new, unit, np.int64(1), shape.refractory)
+            close(state.closed, new, unit, 1, shape.refractory)
             renew(state, shape, overlaps, new, unit)
         renew(state, shape, overlaps, row, unit)
     return kept

@@ -119,7 +119,7 @@ def renew(state: State, shape: Shape, overlaps: Overlaps, row: int, unit: int) -
         low = max((first - state.first) // CELL, 0)
         high = min((last - 1 - state.first) // CELL + 1, len(state.best))
         for cell in range(low, high):
-            look(state, shape, cell, np.int64(overlaps.unit[p]))
+            look(state, shape, cell, overlaps.unit[p])
         lowest, highest = min(lowest, low), max(highest, high)
     for cell in range(lowest, highest):
         choose(state, cell)
