@@ -99,8 +99,7 @@ def _pursue(state: State, shape: Shape, overlaps: Overlaps, fixed: tuple, n_swee
         add(state.correlation, row[i], unit[i], shift[i], -amplitude[i], overlaps)
         close(state.closed, row[i], unit[i], 1, shape.refractory)
     for u in range(len(shape.norms)):
-        for cell in range(len(state.best)):
-            look(state, shape, cell, u)
+        look(state, shape, 0, len(state.best), u)
     for cell in range(len(state.best)):
         choose(state, cell)
     found = np.empty((64, 5), np.float64)

@@ -118,32 +118,39 @@ def renew(state: State, shape: Shape, overlaps: Overlaps, row: int, unit: int) -
             continue
         low = max((first - state.first) // CELL, 0)
         high = min((last - 1 - state.first) // CELL + 1, len(state.best))
-        for cell in range(low, high):
-            look(state, shape, cell, overlaps.unit[p])
+        look(state, shape, low, high, overlaps.unit[p])
         lowest, highest = min(lowest, low), max(highest, high)
     for cell in range(lowest, highest):
         choose(state, cell)
 
 
 @numba.njit(nogil=True, cache=True)
-def look(state: State, shape: Shape, cell: int, unit: int) -> None:
-    """Largest gain of a unit in a cell; the earlier row of two."""
+def look(state: State, shape: Shape, low: int, high: int, unit: int) -> None:
+    """Largest gain of a unit in each of the cells [low, high); the earlier row of two."""
     n, k, least = shape.norms[unit], shape.precision[unit], shape.thresholds[unit]
     # Below this correlation no amplitude reaches the threshold: at amplitude a, 2 a c - a^2 n <= c^2 / n.
     bound = np.sqrt(max(least, np.float32(0)) * n) * np.float32(0.999)
-    correlation, closed = state.correlation[unit], state.closed[unit]
-    start = state.first + cell * CELL
-    best, best_row = NONE, -1
-    n_likely = 0  # counted without a branch, many rows at once: in most cells there is none
-    for c in correlation[start : min(start + CELL, state.stop)]:
-        n_likely += c > bound
-    for t in range(start, min(start + CELL, state.stop) if n_likely else start):
-        c = correlation[t]
-        if c > bound and closed[t] <= 0:
-            gain = gain_of(c, amplitude_of(c, n, k, shape.low, shape.high), n, k)
-            if gain > least and gain > best:
-                best, best_row = gain, t
-    state.gains[cell, unit], state.rows[cell, unit] = best, best_row
+    correlation, closed, gains, rows = state.correlation[unit], state.closed[unit], state.gains, state.rows
+    for cell in range(low, high):
+        start = state.first + cell * CELL
+        stop = min(start + CELL, state.stop)
+        best, best_row = NONE, -1
+        for t in range(start, stop if any_above(correlation[start:stop], bound) else start):
+            c = correlation[t]
+            if c > bound and closed[t] <= 0:
+                gain = gain_of(c, amplitude_of(c, n, k, shape.low, shape.high), n, k)
+                if gain > least and gain > best:
+                    best, best_row = gain, t
+        gains[cell, unit], rows[cell, unit] = best, best_row
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
+def any_above(values: np.ndarray, bound: np.float32) -> bool:
+    """Is any value larger? Without a branch, many at once: in most cells none is."""
+    largest = bound
+    for value in values:
+        largest = max(largest, value)
+    return largest > bound
 
 
 @numba.njit(nogil=True, cache=True)
