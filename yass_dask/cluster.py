@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_matrix
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from yass_dask.backends import kernel
 from yass_dask.chunked import LazyParts, lazy_call
@@ -216,7 +216,7 @@ def _triage(points: np.ndarray, labels: np.ndarray, params: ClusterParams) -> tu
     """Leave out outliers and small clusters; the weight falls with the distance from the cluster's centre."""
     result, weights = np.full(len(labels), -1), np.zeros(len(labels))
     d, count = points.shape[1], 0
-    limit = chi2.isf(params.outlier, d)
+    limit = chdtri(d, params.outlier)  # exceeded by that share
     for k in np.unique(labels):
         members = np.flatnonzero(labels == k)
         if len(members) < params.min_spikes:

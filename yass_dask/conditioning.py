@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask.backends import kernel
+from yass_dask.butterworth import butterworth
 from yass_dask.errors import InputError
 from yass_dask.recording import Recording
 
@@ -122,8 +123,6 @@ def design(sampling_rate: float, params: PreprocessParams) -> np.ndarray | None:
     InputError
         If the lower corner is not below the upper one, or not below half the sampling rate.
     """
-    from scipy.signal import butter
-
     low, high = params.filter_low_hz, params.filter_high_hz
     if high is not None:
         high = min(high, 0.45 * sampling_rate)
@@ -132,15 +131,7 @@ def design(sampling_rate: float, params: PreprocessParams) -> np.ndarray | None:
             f"preprocess.filter_low_hz = {low:g} must be below the upper corner "
             f"({high if high is not None else 0.5 * sampling_rate:g} Hz at a sampling rate of {sampling_rate:g} Hz)"
         )
-    corners, kind = {
-        (True, True): ([low, high], "bandpass"),
-        (True, False): (low, "highpass"),
-        (False, True): (high, "lowpass"),
-        (False, False): (None, ""),
-    }[low is not None, high is not None]
-    if corners is None:
-        return None
-    return butter(params.filter_order, corners, kind, fs=sampling_rate, output="sos")
+    return None if low is None and high is None else butterworth(params.filter_order, low, high, sampling_rate)
 
 
 def settling_samples(sos: np.ndarray) -> int:

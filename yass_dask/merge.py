@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import poisson
+from scipy.special import pdtrc
 
 from yass_dask.chunked import LazyParts, lazy_call
 from yass_dask.cluster import ClusterParams, assign
@@ -267,4 +267,4 @@ def surely_independent(found: int, expected: float) -> bool:
 
     One unit shows none but for foreign spikes: FOREIGN of what chance gives two units.
     """
-    return bool(poisson.sf(found - 1, FOREIGN * expected) < 0.01) and found > 0.5 * expected
+    return found > 0.5 * expected and bool(pdtrc(found - 1, FOREIGN * expected) < 0.01)

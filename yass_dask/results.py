@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import poisson
+from scipy.special import pdtrc
 
 from yass_dask.deconvolve import DeconvolveParams
 from yass_dask.events import Events
@@ -177,7 +177,7 @@ def surely_contaminated(violations: int, n_spikes: int, n_samples: int, refracto
     """
     window = max(refractory - censored, 0)
     expected = (1 - (1 - GOOD_CONTAMINATION) ** 2) * n_spikes**2 * window / n_samples
-    return bool(poisson.sf(violations - 1, expected) < 0.05) if violations else False
+    return bool(pdtrc(violations - 1, expected) < 0.05) if violations else False
 
 
 def _location(u: int, units: Units, clean: Clean, main: int) -> tuple[float, float]:

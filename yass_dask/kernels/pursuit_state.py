@@ -150,7 +150,7 @@ def any_above(values: np.ndarray, bound: np.float32) -> bool:
     largest = bound
     for value in values:
         largest = max(largest, value)
-    return largest > bound
+    return bool(largest > bound)
 
 
 @numba.njit(nogil=True, cache=True)
