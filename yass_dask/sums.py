@@ -15,11 +15,14 @@ from yass_dask.noise import Noise
 from yass_dask.templates import Templates
 from yass_dask.verdicts import coincident, lags_between
 
-MAX_LEFT = ((0.03, 0.4), (0.1, 0.3), (0.3, 0.15))
+MAX_LEFT = ((0.03, 0.4), (0.1, 0.3))
 """(a, b): a unit with at most a times the spikes of others is these at once if they leave at most b of its energy.
 
 Coincidences are a small part of either train, the less so the tighter the lag: a unit that fires nearly as often as the
 others is a neuron, however alike their sum may be.
+"""
+MAX_LEFT_AT_FIRST = (*MAX_LEFT, (0.3, 0.15))
+"""The same before any pursuit: spikes are counted only as far as they were averaged, so the others may have many more.
 """
 MAX_LEFT_OF_ONE = ((0.03, 0.15),)
 """The same where one unit alone explains the template, and what is left is a part of another."""
@@ -51,16 +54,17 @@ def without_sums(
     kept = np.ones(len(templates), bool)
     pursued = np.array([trains is None or int(unit) in trains for unit in templates.ids])
     audit: list[dict[str, Any]] = []
+    of_several = MAX_LEFT_AT_FIRST if trains is None else MAX_LEFT
     counts = templates.n_spikes.copy()
     if trains is not None:
         counts[pursued] = [len(trains[int(unit)]) for unit in templates.ids[pursued]]
     for u in np.argsort(counts, kind="stable").tolist():
-        usable = kept & pursued & (counts * MAX_LEFT[-1][0] >= max(counts[u], 1))
+        usable = kept & pursued & (counts * of_several[-1][0] >= max(counts[u], 1))
         found, left = explain(bank, u, usable)
         if len(found.unit) == 0 or found.amplitude.min() < MIN_AMPLITUDE:
             continue
         rarity = counts[u] / counts[found.unit].min()
-        limits = MAX_LEFT if len(found.unit) > 1 else MAX_LEFT_OF_ONE
+        limits = of_several if len(found.unit) > 1 else MAX_LEFT_OF_ONE
         if not any(rarity <= share and left <= most for share, most in limits):
             continue
         if trains is not None and not _apart([trains[int(templates.ids[v])] for v in np.unique(found.unit)], reach):
