@@ -61,7 +61,7 @@ def test_what_one_unit_leaves_over_of_another_explains_nothing():
 
 def test_once_pursued_a_unit_that_fires_often_is_no_sum():
     """At first spikes are counted only as far as they were averaged; later all are."""
-    both = moved(SHAPES[0], 0) + moved(SHAPES[1], 0)
+    both = moved(SHAPES[0], 0) + moved(SHAPES[1], 14)
     times = np.arange(100) * 1000
     assert sums(both, [100, 100, 20]) == [100, 101]
     assert sums(both, [100, 100, 20], {100: times, 101: times + 500, 102: times[:20]}) == [100, 101, 102]
