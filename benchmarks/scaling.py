@@ -35,8 +35,10 @@ from yass_dask.store.stage import Stage
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.jsonl"
 CHANNELS = (16, 64, 128, 384, 512, 1024)
 MINUTES, MINUTES_CHANNELS = (1.0, 10.0, 60.0), 32
-DASK = ((4, 10.0), (32, 1.0), (128, 1.0))
+DASK = ((4, 60.0), (32, 1.0), (32, 10.0), (128, 1.0))
 """Channels and minutes; a stage takes some 20 ms whatever it does, so few channels are given more to do."""
+COPY = (32, 128, 384)
+"""Channels, of one minute each."""
 MAX_MEMORY = 200 * 2**20
 YASS = [sys.executable, "-m", "yass_dask"]
 
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
     asked.work.mkdir(parents=True, exist_ok=True)
-    lines = [dask_line(asked.work), plan_line()]
+    lines = [dask_line(asked.work), copy_line(asked.work), plan_line()]
     wanted = dict.fromkeys([(n, 1.0) for n in asked.channels] + [(MINUTES_CHANNELS, m) for m in asked.minutes])
     if wanted:
         simulated(asked.work, 4, 0.1)
@@ -146,8 +148,8 @@ def dask_line(work: Path) -> dict[str, Any]:
     ratios = []
     for channels, minutes in DASK:
         recording = from_config(simulated(work, channels, minutes) / "config.yaml")
-        ratios.append((channels, _ratio(recording, work / "dask")))
-    return {"kind": "dask", "through_dask_against_bare_kernels": {str(n): round(ratio, 3) for n, ratio in ratios}}
+        ratios.append((f"{channels} channels, {minutes:g} min", _ratio(recording, work / "dask")))
+    return {"kind": "dask", "through_dask_against_bare_kernels": {name: round(ratio, 3) for name, ratio in ratios}}
 
 
 def _ratio(recording: Recording, folder: Path) -> float:
@@ -190,6 +192,52 @@ def _bare(clean: Any, noise: Any) -> int:
             )  # fmt: skip
             count += int(np.count_nonzero((rows >= halo) & (rows < halo + size)))
     return count
+
+
+# --- what preprocessing costs beyond copying ---
+
+
+def copy_line(work: Path) -> dict[str, Any]:
+    """Preprocessing, whole and through store and scheduler, against a plain copy of the same traces, one worker."""
+    shares = {n: _copy_share(from_config(simulated(work, n, 1.0) / "config.yaml"), work / "dask") for n in COPY}
+    return {
+        "kind": "copy",
+        "speed_of_preprocess_against_copy": {str(n): round(share, 3) for n, share in shares.items()},
+    }
+
+
+def _copy_share(recording: Recording, folder: Path) -> float:
+    store, params = Store(folder), PreprocessParams()
+    chunks = plan(recording, MAX_MEMORY, None, 1)
+    recording = recording.with_chunks(chunks.chunk_blocks, chunks.part_blocks)
+    times: dict[str, list[float]] = {"copy": [], "preprocess": []}
+    with store.lock():
+        store.clean()
+        keep = store.run(recording, backend="numba", seed=0, executor=Executor("sync"))
+        scale = keep("scale", measure_scale(recording, params, "numba"))
+        for run in range(4):
+            began = time.perf_counter()
+            _copy(recording, folder / "copy.zarr")
+            times["copy"].append(time.perf_counter() - began)
+            began = time.perf_counter()
+            keep(f"preprocess_{run}", preprocess(recording, scale, params, "numba"))
+            times["preprocess"].append(time.perf_counter() - began)
+    return min(times["copy"]) / min(times["preprocess"])
+
+
+def _copy(recording: Recording, path: Path) -> None:
+    """int16 from the page cache through a float32 product to a compressed zarr array, chunk by chunk."""
+    import zarr
+    from numcodecs import Blosc
+
+    size, shape = recording.block_samples, (recording.n_samples, recording.n_channels)
+    lz4 = Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
+    target = zarr.open_array(
+        str(path), mode="w", shape=shape, chunks=(size, shape[1]), dtype="i2", compressor=lz4
+    )
+    for start in range(0, shape[0], size):
+        rows = recording.source.read(start, min(start + size, shape[0]))
+        target[start : start + size] = (rows.astype(np.float32) * np.float32(1.5)).astype(np.int16)
 
 
 # --- the plan of a long recording ---
