@@ -19,9 +19,8 @@ import yaml
 
 from benchmarks.accuracy.lines import ROOT, append, surroundings
 from benchmarks.accuracy.measure import measure
-from yass_dask.backends import kernel
 from yass_dask.chunked import blocks
-from yass_dask.detect import DetectParams, detect, neighbor_lists
+from yass_dask.detect import DetectParams, Finder, detect
 from yass_dask.noise import measure_noise
 from yass_dask.preprocess import PreprocessParams, measure_scale, preprocess
 from yass_dask.readers import from_config
@@ -176,21 +175,13 @@ def _ratio(recording: Recording, folder: Path) -> float:
 
 
 def _bare(clean: Any, noise: Any) -> int:
-    """Number of peaks that detection finds, its kernels called chunk by chunk in a plain loop."""
-    params, recording = DetectParams(), clean.recording
-    exclusion, clear = recording.samples(params.exclusion_ms), recording.samples(params.clear_ms)
-    halo, near = 2 * max(exclusion, clear), neighbor_lists(clean, params.radius_um)
-    count = 0
-    for chunk in recording.chunks:
-        for block in blocks(UnreadRows(recording.source, "zero"), chunk, halo):
-            x = kernel("scale", "numba")(block.traces, factor=1 / 64)
-            white = kernel("whiten", "numba")(x, filters=noise.filters, channels=noise.channels)
-            size = block.stop - block.start
-            rows, _ = kernel("find_peaks", "numba")(
-                white, threshold=params.threshold_sd, sign=0, exclusion=exclusion, neighbors=near,
-                first=halo - clear, stop=halo + size + clear,
-            )  # fmt: skip
-            count += int(np.count_nonzero((rows >= halo) & (rows < halo + size)))
+    """Number of peaks that detection finds, the kernels called block by block in a plain loop."""
+    finder = Finder.of(clean, noise, DetectParams(), "numba")
+    rows, halo, count = UnreadRows(clean.recording.source, "zero"), finder.halo, 0
+    for chunk in clean.recording.chunks:
+        for block in blocks(rows, chunk, halo):
+            found = finder.block(clean.to_sd(block.traces), block.start, block.stop, halo)
+            count += len(found["sample_index"])
     return count
 
 
@@ -232,9 +223,7 @@ def _copy(recording: Recording, path: Path) -> None:
 
     size, shape = recording.block_samples, (recording.n_samples, recording.n_channels)
     lz4 = Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
-    target = zarr.open_array(
-        str(path), mode="w", shape=shape, chunks=(size, shape[1]), dtype="i2", compressor=lz4
-    )
+    target = zarr.open_array(str(path), mode="w", shape=shape, chunks=(size, shape[1]), dtype="i2", compressor=lz4)
     for start in range(0, shape[0], size):
         rows = recording.source.read(start, min(start + size, shape[0]))
         target[start : start + size] = (rows.astype(np.float32) * np.float32(1.5)).astype(np.int16)

@@ -402,7 +402,7 @@ def test_export_goes_where_it_should(
         return folder / "params.py"
 
     monkeypatch.setattr("yass_dask.sorting.Sorting.open", lambda path: f"sorting in {path}")
-    monkeypatch.setattr(commands, "_recordings_of", lambda path: (f"clean in {path}", f"raw in {path}"))
+    monkeypatch.setattr(commands.tools, "_recordings_of", lambda path: (f"clean in {path}", f"raw in {path}"))
     monkeypatch.setattr("yass_dask.phy.export", export)
     code, out, _ = yass("export", tmp_path, *arguments)
     folder = tmp_path / target if target else Path("elsewhere")

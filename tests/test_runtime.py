@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import distributed
 import numpy as np
@@ -22,7 +24,7 @@ from threadpoolctl import threadpool_info
 
 from yass_dask.chunked import LazyParts, LazyTraces
 from yass_dask.errors import InputError
-from yass_dask.runtime import Executor, available_cores, choose, one_thread, plan
+from yass_dask.runtime import Executor, available_cores, choose, one_thread, plan, visible
 from yass_dask.runtime.plan import MOST_BLOCKS, PROCESS_BYTES, task_bytes, tree_bytes
 from yass_dask.store import Store
 
@@ -146,6 +148,63 @@ def _write_threads(path: Path) -> None:
     libraries = [entry["num_threads"] for entry in threadpool_info()]
     assert libraries
     path.write_text(" ".join(map(str, [*libraries, os.environ.get("OMP_NUM_THREADS")])))
+
+
+def _die(path: Path) -> None:
+    """End the worker, the first time."""
+    if not path.exists():
+        path.touch()
+        os._exit(1)
+
+
+@pytest.fixture(scope="class")
+def strict() -> Iterator[Executor]:
+    """A cluster that gives a task up with the first worker that it takes along."""
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), Executor("local", 2).open() as executor:
+        yield executor
+
+
+class TestLostWorkers:
+    def test_tasks_that_dask_gives_up_are_begun_anew(self, tmp_path: Path, strict: Executor) -> None:
+        (tmp_path / "out").mkdir()
+        deadly = {f"bad{i}": delayed(_die, pure=False)(tmp_path / f"died{i}") for i in range(2)}
+        done: list[str] = []
+        tasks = _touch_tasks(tmp_path / "out", 30) | deadly
+        strict.run(tasks, done.append)
+        assert sorted(done) == sorted(tasks)
+        assert len(list((tmp_path / "out").iterdir())) == 30
+
+    def test_a_task_that_always_kills_is_named_as_such(self, tmp_path: Path, strict: Executor) -> None:
+        tasks = {"bad": delayed(os._exit, pure=False)(1), **_touch_tasks(tmp_path, 5)}
+        done: list[str] = []
+        with pytest.raises(RuntimeError, match="every worker that ran it died") as caught:
+            strict.run(tasks, done.append)
+        assert "max_memory" in str(caught.value)
+        assert set(done) == {str(i) for i in range(5)}
+
+
+class TestWhatWorkersSee:
+    def test_nothing_is_said_where_all_is_well(self, tmp_path: Path, local: Executor) -> None:
+        path = tmp_path / "recording.bin"
+        path.write_bytes(b"1234")
+        local.check_sees([str(path)], tmp_path)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["recording.bin"]
+
+    def test_host_and_path_of_what_is_missing_are_named(
+        self, tmp_path: Path, local: Executor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As the client sees it, the file is there and has 5 bytes."""
+        path = tmp_path / "recording.bin"
+        path.write_bytes(b"1234")
+        monkeypatch.setattr(visible, "_size", lambda path: 5)
+        with pytest.raises(InputError) as caught:
+            local.check_sees([str(path), str(tmp_path / "gone.bin")], tmp_path)
+        host = socket.gethostname()
+        assert f"host {host}: {path} is another file (4 bytes, not 5)" in str(caught.value)
+        assert f"host {host}: {tmp_path / 'gone.bin'} is not there" in str(caught.value)
+
+    def test_threads_are_not_asked(self, tmp_path: Path) -> None:
+        Executor("threads").check_sees([str(tmp_path / "gone")], tmp_path)
 
 
 class TestSameResults:

@@ -27,6 +27,37 @@ app = typer.Typer(
 )
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YASS configuration file (YAML).")]
+OutputDir = Annotated[
+    Path, typer.Option("--output-dir", "-o", help="Where results go, within root_folder unless absolute.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Number of workers, on slurm of each job [default: resources.processes]")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="threads|sync|local|slurm|tcp://...|FILE.json", help="Where tasks run [default: threads]"),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, on slurm the jobs' script; sort nothing.")]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Sort in a process of its own that runs on; see yass jobs, status, cancel.")
+]
+Backend = Annotated[str, typer.Option(metavar="auto|numpy|numba|jax|cupy", help="What the kernels run on.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Set a parameter of a stage; may be repeated."),
+]
+KeepTraces = Annotated[
+    bool, typer.Option("--keep-traces/--delete-traces", help="Keep the preprocessed traces at the end.")
+]
+LoggerLevel = Annotated[
+    str, typer.Option("--logger-level", "-l", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
+]
+Profile = Annotated[bool, typer.Option("--profile", help="Write a performance report of every stage into OUT/profile.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="slurm: number of batch jobs.")]
+Queue = Annotated[str | None, typer.Option(help="slurm: partition.")]
+Walltime = Annotated[str | None, typer.Option(metavar="[D-]HH:MM:SS", help="slurm: longest time of a job.")]
+GpusPerJob = Annotated[int | None, typer.Option("--gpus-per-job", min=0, help="slurm: GPUs of each job.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or its beginning.")]
 Sorted = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a finished sort.")]
 
 
@@ -73,38 +104,28 @@ def _options(
 @app.command()
 def sort(
     config: ConfigFile,
-    output_dir: Annotated[
-        Path, typer.Option("--output-dir", "-o", help="Where results go, within root_folder unless absolute.")
-    ] = Path("tmp/"),
+    output_dir: OutputDir = Path("tmp/"),
     clean: Annotated[bool, typer.Option("--clean", "-c", help="Delete earlier results there first.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Number of workers [default: resources.processes]")] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="threads|sync|local|tcp://...", help="Where tasks run [default: threads]"),
-    ] = None,
-    backend: Annotated[
-        str, typer.Option(metavar="auto|numpy|numba|jax|cupy", help="What the kernels run on.")
-    ] = "auto",
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    jobs: Jobs = None,
+    queue: Queue = None,
+    walltime: Walltime = None,
+    gpus_per_job: GpusPerJob = None,
+    dry_run: DryRun = False,
+    detach: Detach = False,
+    backend: Backend = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Set a parameter of a stage; may be repeated."),
-    ] = None,
+    overrides: Overrides = None,
     start: Annotated[float | None, typer.Option(min=0, help="Sort from this second on.")] = None,
     end: Annotated[float | None, typer.Option(min=0, help="Sort up to this second.")] = None,
-    keep_traces: Annotated[
-        bool, typer.Option("--keep-traces/--delete-traces", help="Keep the preprocessed traces at the end.")
-    ] = True,
-    logger_level: Annotated[
-        str, typer.Option("--logger-level", "-l", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
-    ] = "INFO",
+    keep_traces: KeepTraces = True,
+    logger_level: LoggerLevel = "INFO",
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Write a performance report of every stage into OUT/profile.")
-    ] = False,
+    profile: Profile = False,
 ) -> None:
     """Sort the recording of a configuration file; run again after a stop, it goes on where it was."""
-    from yass_dask.commands import SortOptions, run_sort
+    from yass_dask.commands import SortOptions, run_detached, run_dry, run_sort
 
     options = SortOptions(
         config=config,
@@ -112,6 +133,10 @@ def sort(
         clean=clean,
         workers=workers,
         scheduler=scheduler,
+        jobs=jobs,
+        queue=queue,
+        walltime=walltime,
+        gpus_per_job=gpus_per_job,
         backend=backend,
         seed=seed,
         overrides=tuple(overrides or ()),
@@ -122,7 +147,53 @@ def sort(
         progress=not no_progress,
         profile=profile,
     )
-    _run(lambda: run_sort(options))
+    command = run_dry if dry_run else run_detached if detach else run_sort
+    _run(lambda: command(options))
+
+
+@app.command("slurm-script", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def slurm_script(
+    context: typer.Context,
+    config: ConfigFile,
+    workers: Annotated[int | None, typer.Option(min=1, help="Workers of each job.")] = None,
+    jobs: Jobs = None,
+    queue: Queue = None,
+    walltime: Walltime = None,
+    gpus_per_job: GpusPerJob = None,
+) -> None:
+    """Print a script for sbatch that brings its own scheduler; further options go to `yass sort`."""
+    from yass_dask.commands import SortOptions, run_slurm_script
+
+    options = SortOptions(
+        config=config, workers=workers, jobs=jobs, queue=queue, walltime=walltime, gpus_per_job=gpus_per_job
+    )
+    _run(lambda: run_slurm_script(options, [str(config.absolute()), *context.args]))
+
+
+@app.command()
+def jobs() -> None:
+    """List the sorts that were started by --detach or sort(..., wait=False)."""
+    from yass_dask.commands import run_jobs
+
+    _run(run_jobs)
+
+
+@app.command()
+def status(
+    job_id: JobId, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False
+) -> None:
+    """Tell how a job goes, and the end of its log."""
+    from yass_dask.commands import run_status
+
+    _run(lambda: run_status(job_id, as_json))
+
+
+@app.command()
+def cancel(job_id: JobId) -> None:
+    """Stop a job; what is finished is kept."""
+    from yass_dask.commands import run_cancel
+
+    _run(lambda: run_cancel(job_id))
 
 
 @app.command()

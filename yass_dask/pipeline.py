@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,7 @@ from yass_dask.unitfeatures import choose_spikes, find_frames, look_at_residual
 if TYPE_CHECKING:
     import distributed
 
+    from yass_dask.jobs import Job
     from yass_dask.monitor.progress import Progress
     from yass_dask.recording import Recording
     from yass_dask.runtime import Executor
@@ -73,16 +74,23 @@ class SortParams(BaseModel):
         return sort_params(load(config).stage_params())
 
 
+@overload
 def sort(
-    recording: Recording,
-    store: str | Path | Store,
-    params: SortParams | None = None,
-    *,
-    backend: str = "auto",
-    client: distributed.Client | Executor | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Sorting:
+    recording: Recording, store: str | Path | Store, params: SortParams | None = None, *, backend: str = "auto",
+    client: distributed.Client | Executor | None = None, seed: int = 0, progress: Progress | None = None,
+    wait: Literal[True] = True,
+) -> Sorting: ...  # fmt: skip
+@overload
+def sort(
+    recording: Recording, store: str | Path | Store, params: SortParams | None = None, *, backend: str = "auto",
+    client: distributed.Client | Executor | None = None, seed: int = 0, progress: Progress | None = None,
+    wait: Literal[False],
+) -> Job: ...  # fmt: skip
+def sort(
+    recording: Recording, store: str | Path | Store, params: SortParams | None = None, *, backend: str = "auto",
+    client: distributed.Client | Executor | None = None, seed: int = 0, progress: Progress | None = None,
+    wait: bool = True,
+) -> Sorting | Job:  # fmt: skip
     """Sort a recording into units; everything is kept in `store`, and a killed sort goes on from there.
 
     Parameters
@@ -94,10 +102,11 @@ def sort(
     client : where it runs: a dask client, an Executor; None takes the current client, else threads
     seed : part of the recipe; no stage draws random numbers at present
     progress : what shows the progress; None shows nothing
+    wait : False starts a process of its own, which runs on when this one ends, and gives the job at once
 
     Returns
     -------
-    Sorting
+    Sorting, or with wait=False a Job: its `status()`, `wait()` and `cancel()`
 
     Raises
     ------
@@ -106,6 +115,10 @@ def sort(
     """
     params, backend = params or SortParams(), resolve(backend)
     refuse_too_short(recording, params.templates)
+    if not wait:
+        from yass_dask.jobs import start_sort
+
+        return start_sort(recording, store, params, backend=backend, client=client, seed=seed)
     with running(recording, store, backend=backend, client=client, seed=seed, progress=progress) as (
         keep,
         folder,

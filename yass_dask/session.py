@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from yass_dask.runtime import Executor, choose
+from yass_dask.sources import files_of
 from yass_dask.store import Keep, Store
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def running(
     executor = client if isinstance(client, Executor) else choose(client)
     began = time.time()
     with opened.lock(), executor.open() as ready:
+        ready.check_sees(files_of(recording.source), opened.path)
         keep = opened.run(recording, backend=backend, seed=seed, executor=ready, progress=progress)
         startup = time.time() - psutil.Process().create_time()
         _log.info("%s backend, seed %d, %d chunks", backend, seed, len(recording.chunks))

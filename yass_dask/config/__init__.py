@@ -50,20 +50,19 @@ def load(config: str | Path | Mapping[str, Any]) -> Config:
     return _check(text.read_mapping(path), path.absolute().parent, str(path))
 
 
-def choose_cluster(config: Config, scheduler: str | None, workers: int | None) -> Cluster:
-    """Where to run: what is given here goes before the `cluster` section, that before `resources.processes`.
+def choose_cluster(config: Config, **given: Any) -> Cluster:
+    """Where to run: what is given here (None: nothing) goes before the `cluster` section, that before
+    `resources.processes`.
 
     Raises
     ------
     InputError
-        The scheduler is of no known kind.
+        The scheduler is of no known kind, or a value is wrong.
     """
-    chosen = config.cluster or Cluster()
+    chosen = {} if config.cluster is None else config.cluster.model_dump()
+    chosen |= {name: value for name, value in given.items() if value is not None}
     try:
-        return Cluster(
-            scheduler=scheduler or chosen.scheduler,
-            workers=workers or chosen.workers or config.resources.processes,
-        )
+        return Cluster(**{**chosen, "workers": chosen.get("workers") or config.resources.processes})
     except ValidationError as error:
         raise InputError("--" + "; --".join(problems.describe(error, Cluster))) from None
 

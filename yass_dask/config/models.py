@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -56,9 +57,17 @@ def _real_dtype(name: str) -> str:
 
 
 def _scheduler(name: str) -> str:
-    if name in ("threads", "sync", "local") or "://" in name:
+    if name in ("threads", "sync", "local", "slurm") or "://" in name or name.endswith(".json"):
         return name
-    raise ValueError("must be threads, sync, local or the address of a scheduler such as tcp://host:8786")
+    raise ValueError(
+        "must be threads, sync, local, slurm, the address of a scheduler such as tcp://host:8786, or its file (.json)"
+    )
+
+
+def _walltime(text: str) -> str:
+    if re.fullmatch(r"\d+|(\d+-)?\d+:\d+(:\d+)?|\d+-\d+", text):
+        return text
+    raise ValueError("must be minutes, hours:minutes:seconds or days-hours:minutes:seconds, such as 12:00:00")
 
 
 Size = Annotated[int, BeforeValidator(parse_size)]
@@ -152,9 +161,25 @@ class Cluster(_Section):
     """Where the sort runs, unless the command line says otherwise."""
 
     scheduler: Annotated[str, AfterValidator(_scheduler)] = "threads"
-    """threads, sync, local (one process per worker) or the address of a running Dask scheduler"""
+    """threads, sync, local (one process per worker), slurm (batch jobs), or address or file of a Dask scheduler"""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """number of workers; resources.processes where it is not given"""
+    """number of workers, on slurm of each job; resources.processes where it is not given"""
+    jobs: Annotated[int, Field(ge=1)] = 1
+    """slurm: number of batch jobs"""
+    queue: Name | None = None
+    """slurm: partition"""
+    account: Name | None = None
+    """slurm: account"""
+    walltime: Annotated[str, AfterValidator(_walltime)] = "1-00:00:00"
+    """slurm: longest time of a job"""
+    gpus_per_job: Annotated[int, Field(ge=0)] = 0
+    """slurm: GPUs of each job; it then has as many workers"""
+    memory_per_job: Size | None = None
+    """slurm: memory of each job; a quarter more than the plan's where it is not given"""
+    directives: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = ()
+    """slurm: more options of sbatch, such as --constraint=avx512"""
+    prologue: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = ()
+    """slurm: lines of shell before the workers start, such as module load cuda"""
 
 
 class Config(_Section):

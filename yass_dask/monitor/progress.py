@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
@@ -45,6 +47,41 @@ class SilentProgress:
     def finish(self, name: str) -> None: ...
 
     def close(self) -> None: ...
+
+
+class FileProgress:
+    """Keeps a JSON file true that tells the stage, its chunks and the pace: for those who look from elsewhere."""
+
+    EVERY_S = 0.5
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pace = Pace(0, 0, 0.0)
+        self._written = 0.0
+
+    def stage(self, name: str, n_parts: int, n_found: int, recorded_s: float) -> None:
+        self._pace = Pace(n_parts, n_found, recorded_s)
+        self._write(name)
+
+    def advance(self, name: str) -> None:
+        self._pace.n_done += 1
+        if time.monotonic() - self._written > self.EVERY_S:
+            self._write(name)
+
+    def finish(self, name: str) -> None:
+        self._write(name)
+
+    def close(self) -> None: ...
+
+    def _write(self, name: str) -> None:
+        from yass_dask.store.disk import write_json
+
+        pace = self._pace
+        done = pace.n_found + pace.n_done
+        facts = {"stage": name, "done": done, "parts": pace.n_parts, "pace": pace.describe_pace()}
+        with contextlib.suppress(OSError):  # a sort does not end because nobody can watch it
+            write_json(self._path, facts)
+        self._written = time.monotonic()
 
 
 @dataclass

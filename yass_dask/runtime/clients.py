@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dask
 
 from yass_dask.errors import InputError
+from yass_dask.runtime.batch import is_scheduler_file
 from yass_dask.runtime.plan import PROCESS_BYTES
 from yass_dask.runtime.threads import KEEP_MEMORY, ONE_THREAD
 
@@ -62,10 +63,12 @@ def _share(memory_limit: int | None, n_workers: int) -> int | str:
 
 @contextlib.contextmanager
 def remote_client(address: str) -> Iterator[distributed.Client]:
+    """Client of a scheduler that runs already, given by its address or its file."""
     import distributed
 
+    where = {"scheduler_file": address} if is_scheduler_file(address) else {"address": address}
     try:
-        client = distributed.Client(address, set_as_default=False)
+        client = distributed.Client(**where, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(f"The dask scheduler {address} cannot be reached: {error}") from error
     with client:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -14,12 +15,16 @@ from dask.delayed import Delayed
 
 from yass_dask.errors import InputError
 from yass_dask.monitor.profile import StageProfile
+from yass_dask.runtime.batch import Batch, batch_client, is_scheduler_file
 from yass_dask.runtime.clients import current_client, local_client, remote_client
-from yass_dask.runtime.pools import Cluster, Here, Job, Pool, Threads, cut_jobs
+from yass_dask.runtime.pools import Cluster, Here, Job, Pool, Threads, WorkersLostError, cut_jobs
 from yass_dask.runtime.threads import available_cores, give_memory_back, keep_memory, one_thread
+from yass_dask.runtime.visible import check_workers_see
 
 if TYPE_CHECKING:
     import distributed
+
+_log = logging.getLogger("yass_dask")
 
 _HERE = ("threads", "sync")
 
@@ -31,13 +36,16 @@ class Executor:
     Parameters
     ----------
     name : str
-        "threads", "sync", "local" (processes of this machine) or a scheduler's address ("tcp://host:port").
+        "threads", "sync", "local" (processes of this machine), "slurm" (batch jobs), or a scheduler's address
+        ("tcp://host:port") or file ("scheduler.json").
     n_workers : int
         Tasks at the same time; a scheduler elsewhere decides for itself.
     memory_limit : int, optional
         Bytes that local processes may take together.
     client : distributed.Client, optional
         Where to run, whatever the name.
+    batch : Batch, optional
+        What "slurm" asks for.
     profile : Path, optional
         A folder for a performance report of every stage: where the time of this process went, or dask's own report
         of a cluster.
@@ -54,14 +62,19 @@ class Executor:
     n_workers: int = 1
     memory_limit: int | None = None
     client: distributed.Client | None = None
+    batch: Batch | None = None
     profile: Path | None = None
     opened: bool = False
 
     def __post_init__(self) -> None:
         if self.n_workers < 1:
             raise InputError(f"The number of workers is {self.n_workers}; it must be at least 1.")
-        if self.client is None and self.name not in (*_HERE, "local") and "://" not in self.name:
-            raise InputError(f"The scheduler is {self.name!r}; allowed are threads, sync, local, tcp://host:port.")
+        named = self.name in (*_HERE, "local") or (self.name == "slurm" and self.batch is not None)
+        if self.client is None and not named and "://" not in self.name and not is_scheduler_file(self.name):
+            raise InputError(
+                f"The scheduler is {self.name!r}; allowed are threads, sync, local, slurm, tcp://host:port or a "
+                "scheduler's file (.json)."
+            )
         elsewhere = self.client is not None or self.name not in _HERE
         if self.profile is not None and elsewhere and find_spec("bokeh") is None:
             raise InputError("A profile of a cluster is a page of dask's, which needs bokeh: pip install bokeh")
@@ -94,20 +107,46 @@ class Executor:
         elif self.name == "local":
             with local_client(self.n_workers, self.memory_limit) as client:
                 yield replace(self, client=client)
+        elif self.name == "slurm" and self.batch is not None:
+            with batch_client(self.batch) as client:
+                yield replace(self, client=client)
         else:
             with remote_client(self.name) as client:
                 yield replace(self, client=client)
 
+    def check_sees(self, inputs: Sequence[str], folder: Path) -> None:
+        """InputError where workers elsewhere cannot see the input or write into the folder; call it when open."""
+        if self.client is not None:
+            check_workers_see(self.client, inputs, folder)
+
     def run(self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str = "task") -> None:
         """Compute all tasks; call `on_done(name)` in the calling thread as each ends.
 
-        The first exception calls the rest off and is raised as it is. `label` names the tasks on a dashboard.
+        The first exception calls the rest off and is raised as it is; but tasks that dask gives up because their
+        workers died begin anew when the others have ended, as long as any ends. `label` names the tasks on a
+        dashboard.
         An executor that is not open opens for this run only.
         """
         if not tasks:
             return
-        with self.open() as opened, opened._pool(label, len(tasks)) as pool, opened._profiled(tasks, label):
-            _run(pool, cut_jobs(tasks), on_done)
+        left = dict(tasks)
+
+        def done(name: str) -> None:
+            del left[name]
+            on_done(name)
+
+        with self.open() as opened, opened._profiled(tasks, label):
+            singly = False
+            while left:
+                before = len(left)
+                with opened._pool(label, before) as pool:
+                    _run(pool, cut_jobs(dict(left)), done, 1 if singly else pool.window)
+                stuck = len(left) == before
+                if stuck and (singly or before == 1):
+                    raise WorkersLostError(getattr(pool, "last_lost", ""))
+                singly = stuck  # a task may only have waited where another one took the worker along
+                if left:
+                    _log.warning("%s: %d of %d tasks lost their workers and begin anew", label, len(left), len(tasks))
 
     @contextlib.contextmanager
     def _profiled(self, tasks: Mapping[str, Delayed], label: str) -> Iterator[None]:
@@ -150,18 +189,21 @@ def _graph_facts(tasks: Mapping[str, Delayed]) -> dict[str, int]:
     return {"tasks": len(jobs), "graph_bytes": len(cloudpickle.dumps(jobs))}
 
 
-def _run(pool: Pool, jobs: Iterator[tuple[str, Job]], on_done: Callable[[str], None]) -> None:
-    """Keep `pool.window` jobs going until all are done."""
+def _run(pool: Pool, jobs: Iterator[tuple[str, Job]], on_done: Callable[[str], None], window: int) -> None:
+    """Keep `window` jobs going until all are done, or were given up."""
     running: dict[Any, str] = {}
 
     def collect() -> None:
-        for future in pool.wait(list(running)):
+        done, lost = pool.wait(list(running))
+        for future in done:
             on_done(running.pop(future))
+        for future in lost:
+            del running[future]
 
     try:
         for name, job in jobs:
             running[pool.submit(name, job)] = name
-            if len(running) >= pool.window:
+            if len(running) >= window:
                 collect()
         while running:
             collect()

@@ -26,6 +26,26 @@ _MANY = 8
 """From so many jobs on, their arrays are shared."""
 
 
+class WorkersLostError(RuntimeError):
+    """A job was given up because every worker that ran it died."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"a job was given up: every worker that ran it died, the last one at {address}. Most often they run out of "
+            "memory: give them more, or lower resources.max_memory. What is finished is kept; the same command goes on"
+        )
+
+
+class SchedulerLostError(RuntimeError):
+    """The scheduler does not answer any more."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"the dask scheduler {address} was lost. What is finished is kept: start a scheduler, and the same command "
+            "goes on"
+        )
+
+
 @dataclass(frozen=True)
 class Job:
     """One task's graph and key; calling it computes the task and forgets the result."""
@@ -60,8 +80,8 @@ class Pool(Protocol):
 
     def submit(self, name: str, job: Job) -> Any: ...
 
-    def wait(self, running: list[Any]) -> list[Any]:
-        """Wait for at least one, raise the first failure, return those that are done."""
+    def wait(self, running: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Wait for at least one, raise the first failure, return those that are done and those whose workers died."""
 
     def cancel(self, running: list[Any]) -> None: ...
 
@@ -75,8 +95,8 @@ class Here:
         job()
         return name
 
-    def wait(self, running: list[Any]) -> list[Any]:
-        return running
+    def wait(self, running: list[Any]) -> tuple[list[Any], list[Any]]:
+        return running, []
 
     def cancel(self, running: list[Any]) -> None: ...
 
@@ -91,11 +111,11 @@ class Threads:
     def submit(self, name: str, job: Job) -> futures.Future[None]:
         return self.pool.submit(job)
 
-    def wait(self, running: list[Any]) -> list[Any]:
+    def wait(self, running: list[Any]) -> tuple[list[Any], list[Any]]:
         done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
         for future in done:
             future.result()
-        return list(done)
+        return list(done), []
 
     def cancel(self, running: list[Any]) -> None:
         for future in running:
@@ -109,6 +129,7 @@ class Cluster:
         from yass_dask.runtime.shared import SharedArrays
 
         self.client = client
+        self.last_lost = ""
         self.label = f"{label}-{uuid.uuid4().hex[:8]}"  # two sorts on one cluster must not share keys
         self.shared = SharedArrays(client, self.label) if n_jobs >= _MANY else None
         self.window = max(_WAITING_AT_LEAST, _WAITING_PER_THREAD * sum(client.nthreads().values()))
@@ -119,17 +140,25 @@ class Cluster:
         run = job.on_cluster if self.shared is None else self.shared.pack(job)
         return self.client.submit(run, key=f"{self.label}-{name}", pure=False)
 
-    def wait(self, running: list[Any]) -> list[Any]:
+    def wait(self, running: list[Any]) -> tuple[list[Any], list[Any]]:
         import distributed
 
-        with self.client.as_current():
-            done = list(distributed.wait(running, return_when="FIRST_COMPLETED").done)
-        for future in done:
-            error = future.exception()
-            if error is not None:
-                raise error.with_traceback(future.traceback())
+        lost: list[Any] = []
+
+        try:
+            with self.client.as_current():
+                done = list(distributed.wait(running, return_when="FIRST_COMPLETED").done)
+            failures = [future.exception() for future in done]
+        except (OSError, futures.CancelledError) as error:  # what distributed raises where nobody answers
+            raise SchedulerLostError(_where(self.client)) from error
+        for future, failure in zip(done, failures, strict=True):
+            if isinstance(failure, distributed.scheduler.KilledWorker):
+                self.last_lost = str(failure.last_worker.address)
+                lost.append(future)
+            elif failure is not None:
+                raise failure.with_traceback(future.traceback())
             future.release()
-        return done
+        return [future for future in done if future not in lost], lost
 
     def cancel(self, running: list[Any]) -> None:
         with contextlib.suppress(Exception):  # the cluster itself may be what failed
@@ -140,6 +169,11 @@ class Cluster:
         if self.shared is not None:
             with contextlib.suppress(Exception):
                 self.shared.close()
+
+
+def _where(client: distributed.Client) -> str:
+    scheduler = getattr(client, "scheduler", None)
+    return str(getattr(scheduler, "address", "of this client"))
 
 
 def _needs_futures(graph: Mapping[Hashable, Any]) -> bool:

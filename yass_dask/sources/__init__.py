@@ -6,7 +6,7 @@ A handle holds a path, never an open file: it is cheap to send to a worker, and 
 from yass_dask.sources.arrays import ArraySource, DaskSource, SpikeInterfaceSource
 from yass_dask.sources.binary import BinarySource
 from yass_dask.sources.protocol import Source, check_dtype, fill
-from yass_dask.sources.views import ConcatSource, SlicedSource, slice_source
+from yass_dask.sources.views import ConcatSource, SlicedSource, files_of, slice_source
 from yass_dask.sources.zarr_array import ZarrSource
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "SpikeInterfaceSource",
     "ZarrSource",
     "check_dtype",
+    "files_of",
     "fill",
     "slice_source",
 ]

@@ -97,6 +97,16 @@ class SlicedSource:
         return tokenize("SlicedSource", self.source, self.start, self.stop, self.channels)
 
 
+def files_of(source: Source) -> list[str]:
+    """Paths that a source reads from, wherever it is read; none for arrays in memory."""
+    path = getattr(source, "path", None)
+    if path is not None:
+        return [str(path)]
+    inner = source.sources if isinstance(source, ConcatSource) else ()
+    inner = (source.source,) if isinstance(source, SlicedSource) else inner
+    return [path for one in inner for path in files_of(one)]
+
+
 def slice_source(source: Source, start: int, stop: int, channels: Sequence[int] | None = None) -> Source:
     """Give samples [start, stop) and some channels (None: all) of a source, unread; slices compose."""
     if (start, stop) == (0, source.shape[0]) and channels is None:
