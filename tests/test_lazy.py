@@ -10,6 +10,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import dask
@@ -86,13 +87,13 @@ class Walk:
     @contextlib.contextmanager
     def running(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """`session.running`, with a keep that notes what it is given."""
-        with session.running(*args, **kwargs) as (keep, folder):
+        with session.running(*args, **kwargs) as (keep, folder, shown):
 
             def noting(name: str, lazy: Any) -> Any:
                 self.kept[name] = lazy
                 return keep(name, lazy)
 
-            yield noting, folder
+            yield noting, folder, shown
             self.computed = dict(keep.computed)
 
 
@@ -103,7 +104,7 @@ def walk(small_sorted):
         for name, function in STAGES.items():
             patch.setattr(pipeline, name, seen.watch(name, function))
         patch.setattr(pipeline, "running", seen.running)
-        patch.setattr(pipeline, "finish", lambda *args: None)
+        patch.setattr(pipeline, "finish", lambda *args: SimpleNamespace(n_units=0, n_spikes=0))
         with dask.config.set(scheduler=forbid("dask")):
             pipeline.sort(small_sorted.recording, small_sorted.folder, small_sorted.params, client=Executor("sync"))
     return seen

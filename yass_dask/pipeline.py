@@ -119,10 +119,8 @@ def sort(
         from yass_dask.jobs import start_sort
 
         return start_sort(recording, store, params, backend=backend, client=client, seed=seed)
-    with running(recording, store, backend=backend, client=client, seed=seed, progress=progress) as (
-        keep,
-        folder,
-    ):
+    surroundings = running(recording, store, backend=backend, client=client, seed=seed, progress=progress)
+    with surroundings as (keep, folder, shown):
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
         noise = keep("noise", measure_noise(clean, params.preprocess, backend))
@@ -143,8 +141,15 @@ def sort(
             spikes = pursue(keep, f"_{k}", some, matched, units, refining, backend)
             units = refine(keep, f"_{k}", some, noise, matched, basis, units, spikes, params, backend)
             audit += units.audit
+            shown.found(units=len(units.templates))
         spikes = pursue(keep, "", clean, matched, units, params, backend)
-        return finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve)
+        return told(shown, finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve))
+
+
+def told(shown: Progress, sorting: Sorting) -> Sorting:
+    """The sorting, after the progress was told what there is."""
+    shown.found(units=sorting.n_units, spikes=sorting.n_spikes)
+    return sorting
 
 
 def looked_at(recording: Recording, params: SortParams, round_: int | None = None) -> Stride:

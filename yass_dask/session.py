@@ -7,12 +7,15 @@ import logging
 import platform
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from yass_dask.monitor.announce import AnnouncedProgress, announced
+from yass_dask.monitor.progress import SilentProgress
 from yass_dask.runtime import Executor, choose
 from yass_dask.sources import files_of
 from yass_dask.store import Keep, Store
@@ -40,20 +43,24 @@ def running(
     seed: int,
     progress: Progress | None,
     if_exists: IfExists = "skip",
-) -> Iterator[tuple[Keep, Path]]:
+) -> Iterator[tuple[Keep, Path, Progress]]:
     """Hold the folder and the executor while a sort runs; write metadata.yaml when it has ended well.
 
-    Gives `keep`, which persists a stage or finds it persisted, and the output folder.
+    Gives `keep`, which persists a stage or finds it persisted, the output folder, and what shows the progress.
     """
     opened = store if isinstance(store, Store) else Store(store, if_exists)
     executor = client if isinstance(client, Executor) else choose(client)
     began = time.time()
-    with opened.lock(), executor.open() as ready:
+    with opened.lock(), executor.open() as ready, contextlib.ExitStack() as stack:
         ready.check_sees(files_of(recording.source), opened.path)
+        if ready.client is not None:
+            announcer = stack.enter_context(announced(ready.client, recording, str(opened.path)))
+            ready = replace(ready, announcer=announcer)
+            progress = AnnouncedProgress(announcer, recording, progress or SilentProgress())
         keep = opened.run(recording, backend=backend, seed=seed, executor=ready, progress=progress)
         startup = time.time() - psutil.Process().create_time()
         _log.info("%s backend, seed %d, %d chunks", backend, seed, len(recording.chunks))
-        yield keep, opened.path
+        yield keep, opened.path, keep.run.progress
         facts = {
             "startup_s": round(startup, 3),
             "total_s": round(time.time() - began, 3),

@@ -51,7 +51,7 @@ def run(
     params = params or SortParams.from_config(folder / "config.yaml")
     with (
         tempfile.TemporaryDirectory() as spare,
-        running(recording, store or spare, backend=backend, client=None, seed=0, progress=None) as (keep, _),
+        running(recording, store or spare, backend=backend, client=None, seed=0, progress=None) as (keep, _, _),
     ):
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -13,17 +14,23 @@ if TYPE_CHECKING:
     import rich.progress
 
 
+Read = Callable[[Sequence[str]], Mapping[str, Any]]
+
+
 class Progress(Protocol):
     """What the store tells while it works. Stages come one after the other."""
 
     def stage(self, name: str, n_parts: int, n_found: int, recorded_s: float) -> None:
         """A stage begins: its parts, how many of them were found finished, the recording's seconds."""
 
-    def advance(self, name: str) -> None:
-        """One more part of the stage is done."""
+    def advance(self, name: str, read: Read | None = None) -> None:
+        """One more part of the stage is done; `read` gives fields of it."""
 
     def finish(self, name: str) -> None:
         """The stage is complete."""
+
+    def found(self, **facts: int) -> None:
+        """What there is so far: units, spikes."""
 
     def close(self) -> None:
         """Nothing more will come, perhaps because of an error: give the terminal back."""
@@ -42,9 +49,11 @@ class SilentProgress:
 
     def stage(self, name: str, n_parts: int, n_found: int, recorded_s: float) -> None: ...
 
-    def advance(self, name: str) -> None: ...
+    def advance(self, name: str, read: Read | None = None) -> None: ...
 
     def finish(self, name: str) -> None: ...
+
+    def found(self, **facts: int) -> None: ...
 
     def close(self) -> None: ...
 
@@ -58,18 +67,22 @@ class FileProgress:
         self._path = path
         self._pace = Pace(0, 0, 0.0)
         self._written = 0.0
+        self._found: dict[str, int] = {}
 
     def stage(self, name: str, n_parts: int, n_found: int, recorded_s: float) -> None:
         self._pace = Pace(n_parts, n_found, recorded_s)
         self._write(name)
 
-    def advance(self, name: str) -> None:
+    def advance(self, name: str, read: Read | None = None) -> None:
         self._pace.n_done += 1
         if time.monotonic() - self._written > self.EVERY_S:
             self._write(name)
 
     def finish(self, name: str) -> None:
         self._write(name)
+
+    def found(self, **facts: int) -> None:
+        self._found |= facts
 
     def close(self) -> None: ...
 
@@ -78,7 +91,7 @@ class FileProgress:
 
         pace = self._pace
         done = pace.n_found + pace.n_done
-        facts = {"stage": name, "done": done, "parts": pace.n_parts, "pace": pace.describe_pace()}
+        facts = {"stage": name, "done": done, "parts": pace.n_parts, "pace": pace.describe_pace(), **self._found}
         with contextlib.suppress(OSError):  # a sort does not end because nobody can watch it
             write_json(self._path, facts)
         self._written = time.monotonic()
@@ -119,7 +132,7 @@ class LineProgress:
     def stage(self, name: str, n_parts: int, n_found: int, recorded_s: float) -> None:
         self._paces[name] = Pace(n_parts, n_found, recorded_s)
 
-    def advance(self, name: str) -> None:
+    def advance(self, name: str, read: Read | None = None) -> None:
         self._paces[name].n_done += 1
 
     def finish(self, name: str) -> None:
@@ -131,6 +144,8 @@ class LineProgress:
             how = ", ".join(filter(None, [found, f"{pace.elapsed_s():.1f} s", pace.describe_pace()]))
         self._stream.write(f"{name}: {pace.n_found + pace.n_done} of {pace.n_parts} chunks, {how}\n")
         self._stream.flush()
+
+    def found(self, **facts: int) -> None: ...
 
     def close(self) -> None: ...
 
@@ -149,7 +164,7 @@ class RichProgress:
         row = bars.add_task(name, total=max(n_parts, 1), completed=n_found, pace="", chunks=f"{n_found}/{n_parts}")
         self._rows[name] = (row, Pace(n_parts, n_found, recorded_s))
 
-    def advance(self, name: str) -> None:
+    def advance(self, name: str, read: Read | None = None) -> None:
         row, pace = self._rows[name]
         pace.n_done += 1
         done = pace.n_found + pace.n_done
@@ -158,6 +173,8 @@ class RichProgress:
     def finish(self, name: str) -> None:
         row, pace = self._rows.pop(name)
         self._live().update(row, completed=max(pace.n_parts, 1))
+
+    def found(self, **facts: int) -> None: ...
 
     def close(self) -> None:
         if self._bars is not None:

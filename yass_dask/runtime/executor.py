@@ -24,6 +24,8 @@ from yass_dask.runtime.visible import check_workers_see
 if TYPE_CHECKING:
     import distributed
 
+    from yass_dask.monitor.announce import Announcer
+
 _log = logging.getLogger("yass_dask")
 
 _HERE = ("threads", "sync")
@@ -49,6 +51,8 @@ class Executor:
     profile : Path, optional
         A folder for a performance report of every stage: where the time of this process went, or dask's own report
         of a cluster.
+    announcer : Announcer, optional
+        Tells the scheduler of the client what its tasks are.
     opened : bool
         Whether it is inside its `open`.
 
@@ -64,6 +68,7 @@ class Executor:
     client: distributed.Client | None = None
     batch: Batch | None = None
     profile: Path | None = None
+    announcer: Announcer | None = None
     opened: bool = False
 
     def __post_init__(self) -> None:
@@ -166,6 +171,8 @@ class Executor:
     def _pool(self, label: str, n_jobs: int) -> Iterator[Pool]:
         if self.client is not None:
             with contextlib.closing(Cluster(self.client, label, n_jobs)) as cluster:
+                if self.announcer is not None:
+                    self.announcer.tell("tasks", label=cluster.label)
                 yield cluster
         elif self.name == "sync" or self.n_workers == 1:
             yield Here()

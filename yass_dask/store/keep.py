@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,7 +100,7 @@ class Keep:
             with readable_errors(stage.path):
                 stage.begin(recipe)
                 tasks = work.missing_tasks()
-            self._compute(stage.name, tasks, work.n_parts)
+            self._compute(stage, tasks, work.n_parts)
             with readable_errors(stage.path):
                 work.finish()
         timing = {"seconds": peak.seconds, "cpu_seconds": peak.cpu_seconds, "peak_bytes": peak.bytes}
@@ -135,12 +136,16 @@ class Keep:
         """For the log file; on the console, progress tells it."""
         _log.info("%s: %d of %d chunks found", name, n_found, n_parts, extra={"file_only": True})
 
-    def _compute(self, name: str, tasks: Mapping[str, Delayed], n_parts: int) -> None:
-        n_found = n_parts - len(tasks)
+    def _compute(self, stage: Stage, tasks: Mapping[str, Delayed], n_parts: int) -> None:
+        name, n_found = stage.name, n_parts - len(tasks)
+
+        def done(part: str) -> None:
+            self.run.progress.advance(name, partial(parts.read, stage, part))
+
         self._log_found(name, n_found, n_parts)
         self.computed[name] = len(tasks)
         self.run.progress.stage(name, n_parts, n_found, self.run.duration_s)
-        self.run.executor.run(tasks, lambda _: self.run.progress.advance(name), label=name)
+        self.run.executor.run(tasks, done, label=name)
 
 
 class _Work(Protocol):

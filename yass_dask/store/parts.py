@@ -91,6 +91,11 @@ def reduce(
     return tuple(sorted(arrays))
 
 
+def read(stage: Stage, name: str, fields: Sequence[str]) -> dict[str, np.ndarray]:
+    """Some fields of a part whose stage is unfinished."""
+    return {field: _read(part_file(stage, name), field) for field in fields}
+
+
 def _whole(path: Path) -> dict[str, np.ndarray]:
     return {field: _read(path, field) for field in _specs(path)}
 
