@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -11,7 +13,7 @@ import psutil
 
 INTERVAL_S = 0.2
 MOST_OF_THE_TIME = 0.01
-"""Samples take no larger share of the time: asking the system for shared pages is slow, and stops who allocates."""
+"""Looks at the tree take no larger share of the time: asking for shared pages is slow, and stops who allocates."""
 
 
 def tree_bytes() -> int:
@@ -43,6 +45,27 @@ def _resident(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
     except psutil.Error:  # it ended meanwhile
         return 0
+
+
+@dataclass
+class _Tree:
+    """The last look at the process tree: looking takes time, and comes not before it is worth it again."""
+
+    when: float = -math.inf
+    cost_s: float = 0.0
+    bytes: int = 0
+    """0 where there is but one process"""
+
+    def sample(self) -> int:
+        """Bytes of the tree, as they are or were a moment ago; of a single process, as they are."""
+        now = time.perf_counter()
+        if now - self.when >= self.cost_s / MOST_OF_THE_TIME:
+            self.bytes = 0 if _is_alone() else tree_bytes()
+            self.when, self.cost_s = now, time.perf_counter() - now
+        return self.bytes or _resident(psutil.Process())
+
+
+_tree = _Tree()
 
 
 def _is_alone() -> bool:
@@ -90,11 +113,8 @@ class PeakMemory:
         self.cpu_seconds = time.process_time() - self._cpu_began
 
     def _watch(self) -> None:
-        wait = self._interval_s
-        while not self._stop.wait(wait):
-            began = time.perf_counter()
+        while not self._stop.wait(self._interval_s):
             self._sample()
-            wait = max(self._interval_s, (time.perf_counter() - began) / MOST_OF_THE_TIME)
 
     def _sample(self) -> None:
-        self.bytes = max(self.bytes, _resident(psutil.Process()) if _is_alone() else tree_bytes())
+        self.bytes = max(self.bytes, _tree.sample())
