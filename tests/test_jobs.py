@@ -138,4 +138,4 @@ def test_a_job_of_another_host_is_not_called_dead(tmp_path: Path, monkeypatch: p
 
 def test_jobs_that_are_not_there():
     assert "no jobs" in yass("jobs")
-    assert "no job is called 'abc'" in yass("status", "abc", code=2)
+    assert "no jobs have an id like 'abc'" in yass("status", "abc", code=2)

@@ -112,6 +112,18 @@ def test_a_chunk_whose_worker_died_is_shown_as_running_again():
     assert stage.cells()[1] == "failed"
 
 
+def test_a_stage_that_is_over_is_shown_as_it_ended_and_keeps_no_chunk():
+    stage = StageView("detect", 3, 1, began=0.0)
+    for chunk, state in [("a", "processing"), ("a", "memory"), ("b", "processing"), ("b", "memory")]:
+        stage.change(chunk, state)
+    before = stage.facts(recorded_s=30.0, now=10.0)
+    stage.end(10.0)
+    after = stage.facts(recorded_s=30.0, now=99.0)
+    assert not stage.chunks and after["complete"] and not before["complete"]
+    names = ("done", "map", "seconds", "x_real_time")
+    assert [after[name] for name in names] == [before[name] for name in names]
+
+
 def test_many_chunks_share_cells_and_show_the_worst():
     stage = StageView("detect", 1000, 990, began=0.0)
     stage.change("x", "processing")

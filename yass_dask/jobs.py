@@ -70,11 +70,10 @@ class Job:
         The state is running, done, failed, cancelled, killed (the process is gone and did not say why), or unknown (it
         runs on another host and has not said that it ended).
         """
-        about, end = read_json(self.folder / ABOUT), read_json(self.folder / END)
-        facts = {"id": self.id, **about, **read_json(self.folder / PROGRESS), **end}
-        if not end:
-            facts["state"] = _state_of(about)
-        return facts
+        about = read_json(self.folder / ABOUT)
+        state = _state_of(about)  # before its end is read: it may end in between
+        told = read_json(self.folder / PROGRESS) | read_json(self.folder / END)
+        return {"id": self.id, **about, "state": state, **told}
 
     def wait(self, timeout_s: float | None = None) -> Sorting:
         """Wait until it has ended, and give its result.
@@ -105,12 +104,12 @@ class Job:
         InputError
             It does not run, or not on this host.
         """
-        about = read_json(self.folder / ABOUT)
-        if read_json(self.folder / END) or (state := _state_of(about)) == "killed":
-            raise InputError(f"job {self.id} does not run: {describe(self.status())}")
-        if state == "unknown":
-            raise InputError(f"job {self.id} runs on host {about['host']}: cancel it there")
-        os.kill(about["pid"], signal.SIGINT)
+        found = self.status()
+        if found["state"] == "unknown":
+            raise InputError(f"job {self.id} runs on host {found['host']}: cancel it there")
+        if found["state"] != "running":
+            raise InputError(f"job {self.id} does not run: {describe(found)}")
+        os.kill(found["pid"], signal.SIGINT)
 
     def last_lines(self) -> list[str]:
         """The last lines of the sort's log."""
@@ -173,7 +172,7 @@ def find(job_id: str) -> Job:
     """The job of an id, or of its beginning; InputError where there is none, or several."""
     found = [job for job in all_jobs() if job.id.startswith(job_id)]
     if len(found) != 1:
-        raise InputError(f"{len(found) or 'no'} job is called {job_id!r}; `yass jobs` lists them")
+        raise InputError(f"{len(found) or 'no'} jobs have an id like {job_id!r}; `yass jobs` lists them")
     return found[0]
 
 

@@ -101,7 +101,7 @@ def measure_scale(recording: Recording, params: PreprocessParams, backend: str) 
         chunk.name: delayed(_block_scale, name="scale", pure=False)(block, chunk.start, conditioner, thin)
         for chunk, block in sampled_blocks(recording, params.n_sampled_blocks, conditioner.halo, "edge")
     }
-    return LazyParts(parts, params, 3, lambda table: _join_scale(table, recording.bad_channels, params))
+    return LazyParts(parts, params, 4, lambda table: _join_scale(table, recording.bad_channels, params))
 
 
 def sampled_blocks(recording: Recording, count: int, halo: int, boundary: Boundary) -> list[tuple[Chunk, Any]]:
@@ -138,7 +138,7 @@ def _block_scale(block: np.ndarray, start: int, conditioner: Conditioner, thin: 
 
 
 def _middle(rows: np.ndarray) -> np.ndarray:
-    """Median of each row, which is reordered; NumPy's own parts twice."""
+    """Median of each row, which is reordered; NumPy's own takes twice the time."""
     middle = rows.shape[1] // 2
     rows.partition(middle, axis=1)
     upper = rows[:, middle].copy()
@@ -204,7 +204,7 @@ def preprocess(recording: Recording, scale: Scale, params: PreprocessParams, bac
         blocks = recording.part_blocks or recording.chunk_blocks
         return Clean(replace(recording, source=source, gain_to_uv=kept, chunk_blocks=blocks), scale, backend)
 
-    return LazyTraces(joined_traces(tasks, recording, np.int16), params, 1, reopen)
+    return LazyTraces(joined_traces(tasks, recording, np.int16), params, 2, reopen)
 
 
 def _clean_chunk(

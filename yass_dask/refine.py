@@ -46,7 +46,7 @@ class Units:
 def first_units(averages: Averages, clean: Clean, noise: Noise, params: TemplatesParams) -> LazyParts:
     """Units of the first clusters, duplicates joined; opens as Units."""
     return LazyParts.one(
-        "templates", _first_units, averages, clean, noise, params, params=params, version=1, open=_open
+        "templates", _first_units, averages, clean, noise, params, params=params, version=2, open=_open
     )
 
 
@@ -64,7 +64,7 @@ def next_units(
     """
     return LazyParts.one(
         "templates", _next_units, units, revision, spikes, left, found, clean, noise, params,
-        params=params, version=1, open=_open,
+        params=params, version=2, open=_open,
     )  # fmt: skip
 
 

@@ -48,7 +48,8 @@ def announced(client: distributed.Client, recording: Recording, out: str) -> Ite
     except Exception as error:  # the scheduler may have no yass_dask, or forbid plugins
         _log.warning("no page for this sort on the scheduler: %s", error)
     else:
-        _log.info("watch the sort at %s", client.dashboard_link.removesuffix("/status") + "/yass")
+        with contextlib.suppress(KeyError, AttributeError):  # a scheduler without a dashboard
+            _log.info("watch the sort at %s", client.dashboard_link.removesuffix("/status") + "/yass")
     size = {"n_samples": recording.n_samples, "n_channels": recording.n_channels}
     announcer.tell("begin", out=out, recorded_s=recording.duration_s, **size)
     handler = _Lines(announcer)

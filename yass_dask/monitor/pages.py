@@ -38,6 +38,14 @@ class StageView:
     ended: float | None = None
     chunks: dict[str, str] = field(default_factory=dict)
     redone: set[str] = field(default_factory=set)
+    kept: tuple[Counter[str], list[str]] | None = None
+    """What is shown of a stage that is over: a scheduler lives longer than its sorts, and keeps no chunk of theirs"""
+
+    def end(self, now: float) -> None:
+        """The stage is over, well or not."""
+        if self.kept is None:
+            self.kept = Counter(self.chunks.values()), self.cells()
+            self.ended, self.chunks = now, {}
 
     def change(self, chunk: str, finish: str) -> None:
         """A chunk's task goes over into another state of dask's."""
@@ -51,7 +59,7 @@ class StageView:
             self.chunks[chunk] = "waiting"
 
     def facts(self, recorded_s: float, now: float) -> dict[str, Any]:
-        counts = Counter(self.chunks.values())
+        counts = Counter(self.chunks.values()) if self.kept is None else self.kept[0]
         seconds = (self.ended or now) - self.began
         done = self.n_found + counts["done"]
         pace = recorded_s * counts["done"] / max(self.n_parts, 1) / seconds if counts["done"] and seconds > 0 else None
@@ -60,11 +68,13 @@ class StageView:
             "stage": self.name, "parts": self.n_parts, "found": self.n_found, "done": done,
             "running": counts["running"], "failed": counts["failed"], "redone": len(self.redone),
             "seconds": round(seconds, 1), "x_real_time": pace and round(pace, 2), "left_s": left and round(left, 1),
-            "complete": self.ended is not None, "map": self.cells(),
+            "complete": done == self.n_parts and self.ended is not None, "map": self.cells(),
         }  # fmt: skip
 
     def cells(self) -> list[str]:
         """States in the order of the chunks; those found finished come first."""
+        if self.kept is not None:
+            return self.kept[1]
         seen = [self._shown(chunk) for chunk in sorted(self.chunks)]
         states = ["found"] * self.n_found + seen + ["waiting"] * (self.n_parts - self.n_found - len(seen))
         step = -(-len(states) // MOST_CELLS) or 1
@@ -156,8 +166,7 @@ class SortPages(SchedulerPlugin):
         elif what == "tasks":
             self.owner[told["label"]] = (job, job.stages[-1])
         elif what == "complete":
-            job.stages[-1].ended = now
-            self.owner = {label: pair for label, pair in self.owner.items() if pair[1] is not job.stages[-1]}
+            self._end_stage(job, now)
         elif what == "line":
             job.lines.append(told["line"])
         elif what == "peaks":
@@ -168,6 +177,13 @@ class SortPages(SchedulerPlugin):
             job.found |= told
         elif what == "end":
             job.state, job.message, job.ended = told["state"], told["message"], now
+            self._end_stage(job, now)
+
+    def _end_stage(self, job: JobView, now: float) -> None:
+        """The job's last stage is over."""
+        if job.stages:
+            job.stages[-1].end(now)
+            self.owner = {label: pair for label, pair in self.owner.items() if pair[1] is not job.stages[-1]}
 
     def facts(self) -> dict[str, Any]:
         """What the page shows."""

@@ -100,20 +100,19 @@ class BloscRows:
         """Fill `rows` with those of a chunk from `offset` on."""
         path = self.folder / f"{index}{self.suffix}"
         try:
-            with open(path, "rb") as file:
-                # Mapped: nothing is copied, and of a file at the edge only the pages are read that hold wanted rows.
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            if len(rows) == self.chunk_rows:
+                self.codec.decode(path.read_bytes(), out=rows)
+            elif hasattr(self.codec, "decode_partial"):
+                # Mapped: of a file at the edge only the pages are read that hold wanted rows.
+                with open(path, "rb") as file:
+                    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self.codec.decode_partial(data, offset * self.shape[1], rows.size, out=rows)
+            else:  # gone since numcodecs 0.16
+                whole = np.empty((self.chunk_rows, self.shape[1]), self.dtype)
+                self.codec.decode(path.read_bytes(), out=whole)
+                rows[:] = whole[offset : offset + len(rows)]
         except FileNotFoundError:  # as in any zarr array: nothing but the fill value was written there
             rows[:] = self.fill_value
-            return
-        if len(rows) == self.chunk_rows:
-            self.codec.decode(data, out=rows)
-        elif hasattr(self.codec, "decode_partial"):
-            self.codec.decode_partial(data, offset * self.shape[1], rows.size, out=rows)
-        else:  # gone since numcodecs 0.16
-            whole = np.empty((self.chunk_rows, self.shape[1]), self.dtype)
-            self.codec.decode(data, out=whole)
-            rows[:] = whole[offset : offset + len(rows)]
 
 
 @functools.lru_cache(maxsize=32)
