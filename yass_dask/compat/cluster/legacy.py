@@ -1,0 +1,82 @@
+"""The two clustering methods of YASS 0.10, as parameters of the one there is here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from yass_dask.cluster import ClusterParams, cluster
+from yass_dask.compat.scores import features_of, given_scores
+from yass_dask.compat.settings import read_config
+from yass_dask.compat.traces import RECORDINGS, Standardized
+from yass_dask.compat.work import whitened
+from yass_dask.features import Features
+
+Clustered = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
+
+MASK_LOW, MASK_HIGH = 1.0, 3.0
+"""Masking as in the paper (Lee et al. 2017): a channel with no more energy than noise is closed."""
+
+
+def location(spike_index: np.ndarray, scores: np.ndarray | None = None) -> Clustered:
+    """Cluster spikes channel by channel, on all channels nearby, none of them masked.
+
+    Parameters
+    ----------
+    spike_index : (n, 2) sample and main channel
+    scores : (n, n_features, n_channels) features of these spikes, or None: made of the standardized recording
+
+    Returns
+    -------
+    spike_train : (n_kept, 3) float64: sample, unit, weight (1 in the unit's middle, less outside), in order of time
+    tmp_loc : (n_units,) channel that each unit was found on
+    vbParam : `counts` (n_units,), `means` (n_units, n_features) and `covariances` of each unit's features, main
+        channel first; the mixture's posterior in the paper's words
+    """
+    return _cluster(spike_index, scores, read_config().params.cluster)
+
+
+def neigh_channels(spike_index: np.ndarray, scores: np.ndarray | None = None) -> Clustered:
+    """The same as `location` with the paper's masking; parameters and results are its."""
+    masked = {"mask_low": MASK_LOW, "mask_high": MASK_HIGH}
+    return _cluster(spike_index, scores, read_config().params.cluster.model_copy(update=masked))
+
+
+def _cluster(spike_index: np.ndarray, scores: np.ndarray | None, params: ClusterParams) -> Clustered:
+    settings = read_config()
+    file = Standardized.named(RECORDINGS, settings)
+    with whitened(settings, file, file.whitening()) as at:
+        features = features_of(at, spike_index)[1] if scores is None else given_scores(at, spike_index, scores)
+        found = at.work.keep("cluster", cluster(features, params, at.work.backend))
+        fields = {name: np.asarray(found[name][:]) for name in found}
+        return _as_train(fields, features)
+
+
+def _as_train(fields: Mapping[str, np.ndarray], features: Features) -> Clustered:
+    """Pairs of channel and cluster as units, in this order."""
+    pairs = np.stack([fields["channel_index"], fields["cluster_index"]], axis=1).astype(np.int64)
+    kinds, unit = np.unique(pairs, axis=0, return_inverse=True)
+    unit = unit.reshape(-1)
+    train = np.stack([fields["sample_index"], unit, fields["weight"]], axis=1).astype(np.float64)
+    order = np.lexsort((unit, fields["sample_index"]))
+    return train[order], kinds[:, 0], _posterior(fields, unit, len(kinds), features)
+
+
+def _posterior(fields: Mapping[str, Any], unit: np.ndarray, n_units: int, features: Features) -> dict[str, np.ndarray]:
+    """Number, mean and covariance of each unit's features."""
+    table = {name: np.asarray(features.table[name][:]) for name in ("sample_index", "channel_index", "features")}
+    flat = table["features"].reshape(len(table["features"]), -1).astype(np.float64)
+    at = dict(zip(zip(*_keys(table), strict=True), range(len(flat)), strict=True))
+    rows = np.array([at[key] for key in zip(*_keys(fields), strict=True)], np.int64)
+    means = np.zeros((n_units, flat.shape[1]))
+    covariances = np.zeros((n_units, flat.shape[1], flat.shape[1]))
+    for u in range(n_units):
+        mine = flat[rows[unit == u]]
+        means[u], covariances[u] = mine.mean(axis=0), np.cov(mine, rowvar=False).reshape(covariances.shape[1:])
+    return {"counts": np.bincount(unit, minlength=n_units), "means": means, "covariances": covariances}
+
+
+def _keys(fields: Mapping[str, np.ndarray]) -> tuple[list[int], list[int]]:
+    return fields["sample_index"].tolist(), fields["channel_index"].tolist()
