@@ -28,7 +28,8 @@ app = typer.Typer(
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YASS configuration file (YAML).")]
 OutputDir = Annotated[
-    Path, typer.Option("--output-dir", "-o", help="Where results go, within root_folder unless absolute.")
+    Path,
+    typer.Option("--output-dir", "--output_dir", "-o", help="Where results go, within root_folder unless absolute."),
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Number of workers, on slurm of each job [default: resources.processes]")
@@ -49,8 +50,16 @@ Overrides = Annotated[
 KeepTraces = Annotated[
     bool, typer.Option("--keep-traces/--delete-traces", help="Keep the preprocessed traces at the end.")
 ]
+Complete = Annotated[
+    bool, typer.Option("--complete", "-cm", help="Also write the files of YASS 0.10's steps, and keep the traces.")
+]
+ZeroSeed = Annotated[bool, typer.Option("--zero_seed", "-z", help="The same as --seed 0.")]
+GpuMemory = Annotated[
+    float | None,
+    typer.Option("--global_gpu_memory", "-g", metavar="SHARE", help="Share of GPU memory, at most [default: all]"),
+]
 LoggerLevel = Annotated[
-    str, typer.Option("--logger-level", "-l", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
+    str, typer.Option("--logger-level", "--logger_level", "-l", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
 ]
 Profile = Annotated[bool, typer.Option("--profile", help="Write a performance report of every stage into OUT/profile.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="slurm: number of batch jobs.")]
@@ -120,6 +129,9 @@ def sort(
     start: Annotated[float | None, typer.Option(min=0, help="Sort from this second on.")] = None,
     end: Annotated[float | None, typer.Option(min=0, help="Sort up to this second.")] = None,
     keep_traces: KeepTraces = True,
+    complete: Complete = False,
+    zero_seed: ZeroSeed = False,
+    global_gpu_memory: GpuMemory = None,
     logger_level: LoggerLevel = "INFO",
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False,
     profile: Profile = False,
@@ -138,17 +150,26 @@ def sort(
         walltime=walltime,
         gpus_per_job=gpus_per_job,
         backend=backend,
-        seed=seed,
+        seed=0 if zero_seed else seed,
         overrides=tuple(overrides or ()),
         start_s=start,
         end_s=end,
-        keep_traces=keep_traces,
+        keep_traces=keep_traces or complete,
+        complete=complete,
         logger_level=logger_level,
         progress=not no_progress,
         profile=profile,
     )
     command = run_dry if dry_run else run_detached if detach else run_sort
-    _run(lambda: command(options))
+
+    def work() -> str:
+        if global_gpu_memory is not None:
+            from yass_dask.compat.device import set_tensorflow_config
+
+            set_tensorflow_config(global_gpu_memory)
+        return command(options)
+
+    _run(work)
 
 
 @app.command("slurm-script", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -238,7 +259,8 @@ def export(
     out: Sorted,
     format: Annotated[str, typer.Option(metavar="phy", help="What to write.")] = "phy",
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", "-o", help="Folder to write into [default: OUT/<format>]")
+        Path | None,
+        typer.Option("--output-dir", "--output_dir", "-o", help="Folder to write to [default: OUT/<format>]"),
     ] = None,
 ) -> None:
     """Write a finished sort in another program's format."""

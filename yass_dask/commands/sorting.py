@@ -48,6 +48,8 @@ class SortOptions:
     start_s: float | None = None
     end_s: float | None = None
     keep_traces: bool = True
+    complete: bool = False
+    """Also write the files of YASS's steps."""
     logger_level: str = "INFO"
     progress: bool = True
     profile: bool = False
@@ -127,6 +129,10 @@ def _sort(job: Checked, store: Store, shown: Progress | None) -> str:
         shown.close()
     with readable_errors(store.path):
         _write_what_ran(job, store.path)
+    if job.options.complete:
+        from yass_dask.compat.documented import write_documented
+
+        write_documented(store.path)
     if not job.options.keep_traces:
         store.drop_traces()
     return (

@@ -10,6 +10,7 @@ from yass_dask.commands.sorting import CONFIG_FILE, METADATA_FILE, describe_plan
 from yass_dask.errors import InputError
 
 if TYPE_CHECKING:
+    from yass_dask.preprocess import Clean
     from yass_dask.recording import Recording
 
 
@@ -42,13 +43,13 @@ def run_export(out: Path, format: str, folder: Path | None) -> str:
     from yass_dask.sorting import Sorting
 
     sorting = Sorting.open(out)
-    clean, raw = _recordings_of(out)
-    params = phy.export(sorting, clean, folder or out / format, raw=raw)
+    clean, raw = clean_of_sort(out)
+    params = phy.export(sorting, clean.recording, folder or out / format, raw=raw)
     return f"wrote {params.parent}; look at it by: phy template-gui {params}"
 
 
-def _recordings_of(out: Path) -> tuple[Recording, Recording]:
-    """The preprocessed and the raw recording of a finished sort.
+def clean_of_sort(out: Path) -> tuple[Clean, Recording]:
+    """The clean traces of a finished sort, and its raw recording.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def _recordings_of(out: Path) -> tuple[Recording, Recording]:
     backend = backends.resolve(ran["backend"])
     # Nothing is computed: the lazy stages are only asked to open what they made.
     scale = measure_scale(raw, params, backend).open(store.open("scale"))
-    return preprocess(raw, scale, params, backend).open(store.open("preprocess")).recording, raw
+    return preprocess(raw, scale, params, backend).open(store.open("preprocess")), raw
 
 
 def run_info(config: Path) -> str:

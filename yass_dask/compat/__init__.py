@@ -8,10 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from yass_dask.compat.device import set_tensorflow_config
 from yass_dask.compat.settings import read_config, reset_config, set_config
 
-MODULES = ("batch", "cluster", "deconvolute", "detect", "geometry", "preprocess", "templates")
-__all__ = [*MODULES, "read_config", "reset_config", "set_config"]
+MODULES = ("batch", "cluster", "deconvolute", "detect", "geometry", "pipeline", "preprocess", "templates")
+__all__ = [*MODULES, "read_config", "reset_config", "set_config", "set_tensorflow_config"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from yass_dask import subsample
@@ -53,9 +56,9 @@ def peaks_of(spike_index: np.ndarray, n_samples: int, n_channels: int) -> dict[s
     }
 
 
-def as_scores(features: Features) -> np.ndarray:
-    """(n_spikes, n_features, n_channels) of the features, main channel first."""
-    return np.asarray(features.table["features"][:]).transpose(0, 2, 1)
+def as_scores(table: Mapping[str, Any]) -> np.ndarray:
+    """(n_spikes, n_features, n_channels) of a table of features, main channel first."""
+    return np.asarray(table["features"][:]).transpose(0, 2, 1)
 
 
 def given_scores(at: Whitened, spike_index: np.ndarray, scores: np.ndarray) -> Features:

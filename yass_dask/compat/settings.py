@@ -84,7 +84,7 @@ class Settings:
     @property
     def spike_size(self) -> int:
         """Half the length of a waveform in samples: the waveform has 2 spike_size + 1."""
-        return int(np.floor(self.recordings.spike_size_ms * self.recordings.sampling_rate / 2000 + 0.5))
+        return round(self.recordings.spike_size_ms * self.recordings.sampling_rate / 2000)
 
     @property
     def params(self) -> SortParams:

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def at_work(settings: Settings, recording: Recording, label: str) -> Iterator[Wo
     )
     recording = recording.with_chunks(plan.chunk_blocks, plan.part_blocks)
     backend, store = backends.resolve("auto"), _store(settings, recording, label)
+    _claim(settings.folder)
     shown = progress.choose(silent=not sys.stderr.isatty())
     try:
         with running(recording, store, backend=backend, client=executor, seed=0, progress=shown) as (keep, _, _):
@@ -110,6 +112,13 @@ def whitened(settings: Settings, file: Standardized, matrix: np.ndarray | None) 
             noise = work.given("whitening", fields, noise_of)
         matched = work.keep("spectrum", measure_spectrum(clean, noise, how, work.backend))
         yield Whitened(work, clean, noise, matched)
+
+
+def _claim(folder: Path) -> None:
+    """Mark a new output folder as ours, so that `yass sort` may use it too, and clean it."""
+    if not folder.exists() or not any(folder.iterdir()):
+        with Store(folder).lock():
+            pass
 
 
 def _store(settings: Settings, recording: Recording, label: str) -> Store:

@@ -41,6 +41,12 @@ EXPORTS = (
     "yass.log",
     "phy",
     PROFILE,
+    # of YASS's steps:
+    "preprocess",
+    "detect",
+    "cluster",
+    "templates",
+    "work",
 )
 """What a sort writes beside the zarr group: `clean` deletes these and nothing else."""
 

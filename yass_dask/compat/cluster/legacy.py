@@ -12,7 +12,6 @@ from yass_dask.compat.scores import features_of, given_scores
 from yass_dask.compat.settings import read_config
 from yass_dask.compat.traces import RECORDINGS, Standardized
 from yass_dask.compat.work import whitened
-from yass_dask.features import Features
 
 Clustered = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
 
@@ -50,12 +49,17 @@ def _cluster(spike_index: np.ndarray, scores: np.ndarray | None, params: Cluster
     with whitened(settings, file, file.whitening()) as at:
         features = features_of(at, spike_index)[1] if scores is None else given_scores(at, spike_index, scores)
         found = at.work.keep("cluster", cluster(features, params, at.work.backend))
-        fields = {name: np.asarray(found[name][:]) for name in found}
-        return _as_train(fields, features)
+        return as_train(found, features.table)
 
 
-def _as_train(fields: Mapping[str, np.ndarray], features: Features) -> Clustered:
-    """Pairs of channel and cluster as units, in this order."""
+def as_train(clusters: Mapping[str, Any], features: Mapping[str, Any]) -> Clustered:
+    """Pairs of channel and cluster as units, in this order.
+
+    Parameters
+    ----------
+    clusters, features : tables of the stages of these names
+    """
+    fields = {name: np.asarray(clusters[name][:]) for name in clusters}
     pairs = np.stack([fields["channel_index"], fields["cluster_index"]], axis=1).astype(np.int64)
     kinds, unit = np.unique(pairs, axis=0, return_inverse=True)
     unit = unit.reshape(-1)
@@ -64,9 +68,11 @@ def _as_train(fields: Mapping[str, np.ndarray], features: Features) -> Clustered
     return train[order], kinds[:, 0], _posterior(fields, unit, len(kinds), features)
 
 
-def _posterior(fields: Mapping[str, Any], unit: np.ndarray, n_units: int, features: Features) -> dict[str, np.ndarray]:
+def _posterior(
+    fields: Mapping[str, Any], unit: np.ndarray, n_units: int, features: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
     """Number, mean and covariance of each unit's features."""
-    table = {name: np.asarray(features.table[name][:]) for name in ("sample_index", "channel_index", "features")}
+    table = {name: np.asarray(features[name][:]) for name in ("sample_index", "channel_index", "features")}
     flat = table["features"].reshape(len(table["features"]), -1).astype(np.float64)
     at = dict(zip(zip(*_keys(table), strict=True), range(len(flat)), strict=True))
     rows = np.array([at[key] for key in zip(*_keys(fields), strict=True)], np.int64)

@@ -69,7 +69,7 @@ def _compute(
         values = {"spike_index_clear.npy": train[room & found["is_clear"]], "spike_index_all.npy": train[room]}
         if with_scores:
             basis, features = features_of(at, values["spike_index_clear.npy"], n_components)
-            values |= {"rotation.npy": basis.project, "scores_clear.npy": as_scores(features)}
+            values |= {"rotation.npy": basis.project, "scores_clear.npy": as_scores(features.table)}
     return values
 
 

@@ -47,7 +47,7 @@ def estimate(settings: Settings, file: Standardized, train: np.ndarray, channels
         means = work.keep("means", average(at.clean, members, params, work.backend))
         means = _as_means(means, fields, len(channels))
         units = work.keep("templates", first_units(means, at.clean, at.matched, params))
-    return Estimated(units.templates.dense(), _groups(units.templates.ids.tolist(), units.audit))
+    return Estimated(units.templates.dense(), groups_of(units.templates.ids.tolist(), units.audit))
 
 
 def _members(train: np.ndarray, channels: np.ndarray, max_spikes: int) -> dict[str, np.ndarray]:
@@ -72,7 +72,7 @@ def _as_means(averages: Averages, fields: dict[str, np.ndarray], n_units: int) -
     return replace(averages, waveforms=averages.waveforms * factor[:, None, None].astype(np.float32))
 
 
-def _groups(kept: list[int], audit: list[dict[str, Any]]) -> list[list[int]]:
+def groups_of(kept: list[int], audit: list[dict[str, Any]]) -> list[list[int]]:
     """For each kept unit, itself and those that were joined into it, directly or not."""
     into = {line["unit"]: line["into"] for line in audit if line["action"] == "merge"}
     groups: dict[int, list[int]] = {unit: [unit] for unit in kept}

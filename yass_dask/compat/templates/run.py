@@ -55,7 +55,7 @@ def run(
         files = StepFiles(settings.folder / "templates", FILES, recipe | file.identity())
 
         def compute() -> dict[str, object]:
-            return dict(zip(FILES, _documented(estimate(settings, file, train, channels), train), strict=True))
+            return dict(zip(FILES, documented(estimate(settings, file, train, channels), train), strict=True))
 
         values = files.results(compute, if_file_exists, save_results)
     return values[FILES[0]], values[FILES[1]], values[FILES[2]], values[FILES[3]]
@@ -90,7 +90,7 @@ def check(train: np.ndarray, channels: np.ndarray, settings: Settings) -> None:
         raise InputError(f"tmp_loc holds channels outside of 0 ... {n_channels - 1}")
 
 
-def _documented(found: Estimated, train: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[list[int]], np.ndarray]:
+def documented(found: Estimated, train: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[list[int]], np.ndarray]:
     """Units of the spikes as rows of the templates."""
     row = np.full(int(train[:, 1].max(initial=-1)) + 1, -1)
     for template, units in enumerate(found.groups):
