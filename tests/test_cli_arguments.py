@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -402,7 +403,8 @@ def test_export_goes_where_it_should(
         return folder / "params.py"
 
     monkeypatch.setattr("yass_dask.sorting.Sorting.open", lambda path: f"sorting in {path}")
-    monkeypatch.setattr(commands.tools, "_recordings_of", lambda path: (f"clean in {path}", f"raw in {path}"))
+    clean = SimpleNamespace(recording=f"clean in {tmp_path}")
+    monkeypatch.setattr(commands.tools, "clean_of_sort", lambda path: (clean, f"raw in {path}"))
     monkeypatch.setattr("yass_dask.phy.export", export)
     code, out, _ = yass("export", tmp_path, *arguments)
     folder = tmp_path / target if target else Path("elsewhere")

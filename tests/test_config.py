@@ -463,7 +463,7 @@ def test_section_that_is_none(raw: dict[str, Any], section: str, content: Any) -
     ("section", "name", "hint"),
     [
         (None, "recording", "did you mean recordings?"),
-        (None, "qqqq", "allowed here: data, resources, recordings, cluster, params"),
+        (None, "qqqq", "allowed here: data, resources, recordings, cluster, templates, params"),
         (None, "dtype", "dtype belongs to the section recordings"),
         ("recordings", "spike_size", "did you mean spike_size_ms?"),
         ("recordings", "max_memory", "max_memory belongs to the section resources"),
