@@ -148,7 +148,7 @@ def array_of(value: Any, name: str, ndim: int) -> np.ndarray:
 def digest(array: np.ndarray) -> str:
     """What tells one array from another."""
     head = f"{array.dtype.str}{array.shape}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()[:32]
 
 
 def _stamp(path: Path) -> list[int]:
