@@ -58,7 +58,7 @@ def preprocessed(folder: Path, make: ModuleType) -> tuple[str, dict[str, Any], n
 
 
 def test_the_script_still_makes_these_arrays(golden, make):
-    raw, geom, planted = make.recording()
+    raw, _, planted = make.recording()
     np.testing.assert_array_equal(raw, golden["raw"])
     np.testing.assert_array_equal(planted, golden["planted"])
     np.testing.assert_allclose(make.band_passed(raw), golden["filtered"], atol=1e-2)
