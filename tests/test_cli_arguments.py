@@ -73,6 +73,7 @@ def test_help_lists_the_commands_and_no_hidden_one() -> None:
     assert "demo" not in listed
 
 
+@pytest.mark.coverage_row("A0.3")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command(command: str) -> None:
     code, out, err = yass(command, "--help")
@@ -89,6 +90,7 @@ def test_help_of_sort_lists_its_options() -> None:
         assert option in out
 
 
+@pytest.mark.coverage_row("A0.3")
 def test_version() -> None:
     code, out, _ = yass("--version")
     assert (code, out) == (0, f"yass {version('yass-dask')}\n")
@@ -119,6 +121,7 @@ def test_sort_with_nothing_but_a_config(asked: Asked) -> None:
     assert asked["progress"]
 
 
+@pytest.mark.coverage_row("A2.2", "A2.3", "A2.4")
 @pytest.mark.parametrize(
     ("arguments", "name", "value"),
     [
@@ -269,6 +272,7 @@ def test_all_problems_of_a_config_are_told(config_file: Path) -> None:
 # Where results go
 
 
+@pytest.mark.coverage_row("A2.4")
 @pytest.mark.parametrize(
     ("output_dir", "told"),
     [("tmp/", "root/tmp"), ("a/../b", "root/b"), ("../beside", "beside"), (".", "root")],
@@ -284,6 +288,7 @@ def test_output_folder_is_within_the_root(config_file: Path, output_dir: str, to
     assert output_folder(load(config_file), Path(output_dir)) == config_file.parent / told
 
 
+@pytest.mark.coverage_row("A2.4")
 def test_absolute_output_folder_stays(config_file: Path) -> None:
     from yass_dask.config import load
 
@@ -390,6 +395,7 @@ def test_export_of_nothing(tmp_path: Path, content: str) -> None:
     assert not (out / "phy").exists()
 
 
+@pytest.mark.coverage_row("A2.8")
 @pytest.mark.parametrize(
     ("arguments", "target"), [([], "phy"), (["--format", "phy"], "phy"), (["-o", "elsewhere"], None)]
 )

@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 
 from yass_dask.compat.batch.outputs import name_of
-from yass_dask.compat.detect import threshold
+from yass_dask.compat.detect import nnet, nnet_experimental, threshold
 from yass_dask.compat.detect.inputs import DetectInputs, as_train
 from yass_dask.compat.files import StepFiles
 from yass_dask.compat.named import function_of
 from yass_dask.compat.settings import read_config
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {"threshold": threshold.run}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "threshold": threshold.run,
+    "nnet": nnet.run,
+    "nnet_experimental": nnet_experimental.run,
+}
 FILES = ("spike_index_clear.npy", "spike_index_all.npy")
 
 
