@@ -163,7 +163,8 @@ def move(waveform: np.ndarray, positions: np.ndarray, rng: np.random.Generator) 
     """
     size = np.abs(waveform).max(axis=0)
     main = int(size.argmax())
-    near = np.argsort(np.linalg.norm(positions - positions[main], axis=1), kind="stable")[1 : NEAREST + 1]
+    apart = np.linalg.norm(positions - positions[main], axis=1)
+    near = np.argsort(apart, kind="stable")[1 : NEAREST + 1]
     if not len(near):
         return waveform
     offset = positions[int(rng.choice(near))] - positions[main]
@@ -171,7 +172,7 @@ def move(waveform: np.ndarray, positions: np.ndarray, rng: np.random.Generator) 
     for channel in np.argsort(-size, kind="stable")[:MOVED_CHANNELS]:
         distance = np.linalg.norm(positions - (positions[channel] + offset), axis=1)
         target = int(distance.argmin())
-        if distance[target] <= 0.5 * np.linalg.norm(offset):
+        if distance[target] <= 0.5 * apart[near[0]]:
             result[:, target] = waveform[:, channel]
     return result
 
