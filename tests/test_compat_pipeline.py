@@ -256,7 +256,7 @@ def test_a_share_that_cannot_be_is_refused(lab, given):
 # --- the package ---
 
 
-@row("A0.1")
+@row("A0.1", "A4.10")
 def test_the_threshold_path_needs_no_network_library(lab, tmp_path):
     script = (
         "import sys; sys.modules['jax'] = None; sys.modules['tensorflow'] = None\n"
