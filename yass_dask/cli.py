@@ -156,20 +156,13 @@ def sort(
         end_s=end,
         keep_traces=keep_traces or complete,
         complete=complete,
+        gpu_memory=global_gpu_memory,
         logger_level=logger_level,
         progress=not no_progress,
         profile=profile,
     )
     command = run_dry if dry_run else run_detached if detach else run_sort
-
-    def work() -> str:
-        if global_gpu_memory is not None:
-            from yass_dask.compat.device import set_tensorflow_config
-
-            set_tensorflow_config(global_gpu_memory)
-        return command(options)
-
-    _run(work)
+    _run(lambda: command(options))
 
 
 @app.command("slurm-script", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

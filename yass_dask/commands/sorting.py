@@ -50,6 +50,8 @@ class SortOptions:
     keep_traces: bool = True
     complete: bool = False
     """Also write the files of YASS's steps."""
+    gpu_memory: float | None = None
+    """Share of a GPU's memory that the networks may take; None: all."""
     logger_level: str = "INFO"
     progress: bool = True
     profile: bool = False
@@ -91,6 +93,10 @@ def check(options: SortOptions) -> Checked:
     from yass_dask.logs import check_level
 
     check_level(options.logger_level)
+    if options.gpu_memory is not None:
+        from yass_dask.compat.device import set_tensorflow_config
+
+        set_tensorflow_config(options.gpu_memory)
     backends.resolve(options.backend)
     loaded = config.load(options.config)
     params = config.sort_params(config.override(loaded.stage_params(), options.overrides), "params and --set")

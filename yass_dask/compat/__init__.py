@@ -11,7 +11,18 @@ from typing import Any
 from yass_dask.compat.device import set_tensorflow_config
 from yass_dask.compat.settings import read_config, reset_config, set_config
 
-MODULES = ("batch", "cluster", "deconvolute", "detect", "geometry", "pipeline", "preprocess", "templates")
+MODULES = (
+    "augment",
+    "batch",
+    "cluster",
+    "deconvolute",
+    "detect",
+    "geometry",
+    "neuralnetwork",
+    "pipeline",
+    "preprocess",
+    "templates",
+)
 __all__ = [*MODULES, "read_config", "reset_config", "set_config", "set_tensorflow_config"]
 
 

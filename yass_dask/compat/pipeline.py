@@ -11,6 +11,7 @@ import numpy as np
 
 from yass_dask.commands import SortOptions, output_folder, run_sort
 from yass_dask.config import load
+from yass_dask.detect import DetectParams
 from yass_dask.errors import InputError
 from yass_dask.logs import logging_to
 from yass_dask.sorting import Sorting
@@ -41,7 +42,7 @@ def run(
     output_dir : folder for the results, within root_folder unless absolute
     complete : also write the files of YASS's steps, see `documented.write_documented`
     set_zero_seed : also set NumPy's seed to 0; the sort draws no random numbers from it
-    detector : "threshold"
+    detector : "threshold", or "nnet" where the package has networks
 
     Returns
     -------
@@ -52,13 +53,11 @@ def run(
     InputError
         Bad configuration or arguments.
     """
-    if detector != "threshold":
-        raise InputError(f"detector is {detector!r}: only 'threshold' can be chosen")
     if set_zero_seed:
         np.random.seed(0)  # noqa: NPY002  # what the caller's own code draws afterwards
     options = SortOptions(
         config=config if isinstance(config, Mapping) else Path(config), output_dir=Path(output_dir), clean=clean,
-        logger_level=logger_level, complete=complete,
+        logger_level=logger_level, complete=complete, overrides=_detector(detector),
     )  # fmt: skip
     run_sort(options)
     folder = output_folder(load(options.config), options.output_dir)
@@ -66,6 +65,14 @@ def run(
         for line in timing_summary(Store(folder).timings()):
             _log.info("%s", line)
     return Sorting.open(folder).spike_train
+
+
+def _detector(name: str) -> tuple[str, ...]:
+    """The choice of a detector as an assignment of `yass sort --set`."""
+    known = ("threshold", "nnet") if "method" in DetectParams.model_fields else ("threshold",)
+    if name not in known:
+        raise InputError(f"detector is {name!r}; allowed are {', '.join(known)}")
+    return (f"detect.method={name}",) if len(known) > 1 else ()
 
 
 def timing_summary(timings: Mapping[str, Mapping[str, Any]]) -> list[str]:
