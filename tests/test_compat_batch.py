@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,13 @@ def test_batch_info_is_passed(files, data):
     assert all(same and factor == 3 for _, same, factor in found)
 
 
+def times(factor: int) -> Any:
+    def multiply(batch: np.ndarray) -> np.ndarray:
+        return factor * batch
+
+    return multiply
+
+
 @row("A10.6")
 def test_existing_files_are_replaced_kept_or_refused(files, data, tmp_path):
     out, bp = tmp_path / "out.bin", processor(files["samples"])
@@ -299,6 +307,10 @@ def test_existing_files_are_replaced_kept_or_refused(files, data, tmp_path):
     assert out.stat().st_mtime_ns == stamp
     np.testing.assert_array_equal(apply(np.abs, "skip"), np.abs(data))  # another function: never reused
     np.testing.assert_array_equal(apply(np.abs, "skip", channels=[2]), np.abs(data[:, [2]]))
+    for factor in (2, 3):  # nor one that holds another number, or is bound to another
+        np.testing.assert_array_equal(apply(lambda batch, f=factor: f * batch, "skip"), factor * data)
+        np.testing.assert_array_equal(apply(partial(np.add, factor), "skip"), factor + data)
+        np.testing.assert_array_equal(apply(times(factor), "skip"), factor * data)
     with pytest.raises(ValueError, match="allowed are overwrite, abort, skip"):
         apply(np.abs, "perhaps")
 

@@ -119,7 +119,10 @@ def test_custom_pipeline(example, lab):
     found = example("pipeline/custom.py", lab)
     assert found["standarized_params"]["dtype"] == "float32"
     assert share_found(found["spike_index_all"][:, 0], lab) > 0.9
-    check_units(found, lab)
+    # A network calls more things spikes than a threshold; the true units must be there whatever else is.
+    agreement = compare(truth_of(lab), Spikes(*found["spike_train"].T), 20000)
+    assert agreement.n_matched == N_UNITS
+    assert agreement.mean_accuracy > 0.9
 
 
 # --- batches ---

@@ -119,7 +119,7 @@ def test_configuration_is_read_and_forgotten(lab):
 
 
 @row("A1.13")
-def test_section_templates_is_accepted_and_filled_up(lab):
+def test_section_templates_is_accepted_and_filled_up(lab, caplog):
     raw = mapping(lab)
     assert config.load(raw).templates is None
     raw["templates"] = {"max_shift": 5}
@@ -127,6 +127,9 @@ def test_section_templates_is_accepted_and_filled_up(lab):
     section = yass_dask.compat.read_config().templates
     assert (section.save_results, section.if_file_exists, section.max_shift) == (True, "skip", 5)
     assert section.merge_threshold == (0.85, 0.8)
+    assert "without effect" not in caplog.text
+    yass_dask.compat.set_config({**raw, "templates": {"merge_threshold": [0.9, 0.7]}}, "out")
+    assert "templates.merge_threshold is without effect" in caplog.text
     raw["templates"] = {"max_shift": -1, "sift": 2}
     with pytest.raises(ValueError, match=r"templates\.max_shift(.|\n)*templates\.sift"):
         yass_dask.compat.set_config(raw, "out")

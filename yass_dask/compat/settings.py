@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,8 @@ from yass_dask.config.models import Data, Recordings, Resources, Templates
 from yass_dask.errors import InputError
 from yass_dask.pipeline import SortParams
 from yass_dask.recording import Recording
+
+_log = logging.getLogger("yass_dask")
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ def set_config(config: str | Path | Mapping[str, Any], output_dir: str | Path) -
     """
     global _current
     _current = Settings(load(config), str(output_dir))
+    if _current.templates.merge_threshold != Templates().merge_threshold:
+        _log.warning("templates.merge_threshold is without effect: see params.templates.duplicate_sd")
 
 
 def read_config() -> Settings:

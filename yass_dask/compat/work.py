@@ -25,7 +25,7 @@ from yass_dask.noise import Noise, measure_noise, measure_spectrum
 from yass_dask.pipeline import SortParams
 from yass_dask.preprocess import Clean
 from yass_dask.recording import Recording
-from yass_dask.runtime import Executor
+from yass_dask.runtime import Executor, choose
 from yass_dask.session import running, write_metadata
 from yass_dask.sources import files_of
 from yass_dask.store import Keep, Store
@@ -75,9 +75,11 @@ def at_work(settings: Settings, recording: Recording, label: str) -> Iterator[Wo
     """Hold the store of a recording while a step works on it."""
     cluster = choose_cluster(settings.config)
     plan = plan_of(settings.config, recording, cluster)
-    executor = Executor(
-        cluster.scheduler, plan.n_workers, settings.resources.memory_limit, batch=batch_of(cluster, plan)
-    )
+    if settings.config.cluster is None:
+        executor = choose(n_workers=plan.n_workers)  # the current dask client, if there is one
+    else:
+        limit = settings.resources.memory_limit
+        executor = Executor(cluster.scheduler, plan.n_workers, limit, batch=batch_of(cluster, plan))
     recording = recording.with_chunks(plan.chunk_blocks, plan.part_blocks)
     backend, store = backends.resolve("auto"), _store(settings, recording, label)
     _claim(settings.folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import logging
 import os
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dask.base import tokenize
 
 from yass_dask.compat.batch.about import FileParams, params_of, write_params, yaml_of
 from yass_dask.config import text
@@ -30,15 +30,14 @@ def check_rule(if_file_exists: str) -> None:
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """What tells one function from another: where it lies, and its text where there is one."""
+    """What tells one function from another: its name, and a token of its text and of what it holds."""
     wrapped = inspect.unwrap(function)
     try:
         body = inspect.getsource(wrapped)
     except (OSError, TypeError):
         body = ""
-    module = getattr(wrapped, "__module__", "")
-    name = f"{module}.{getattr(wrapped, '__qualname__', type(wrapped).__name__)}"
-    return f"{name} {hashlib.sha256(body.encode()).hexdigest()[:12]}"
+    name = getattr(wrapped, "__qualname__", type(wrapped).__qualname__)
+    return f"{getattr(wrapped, '__module__', '')}.{name} {tokenize(function, body)[:12]}"
 
 
 def found(path: Path, if_file_exists: str, recipe: Mapping[str, Any]) -> FileParams | None:
@@ -87,6 +86,7 @@ def write(
         try:
             with open(part, "wb") as file:
                 params = _write_all(file, results, data_order, n_channels, path)
+            yaml_of(path).unlink(missing_ok=True)  # of what was there before
             os.replace(part, path)
             write_params(path, params, recipe=hash_of(recipe))
         finally:

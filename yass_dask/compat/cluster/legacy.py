@@ -74,8 +74,7 @@ def _posterior(
     """Number, mean and covariance of each unit's features."""
     table = {name: np.asarray(features[name][:]) for name in ("sample_index", "channel_index", "features")}
     flat = table["features"].reshape(len(table["features"]), -1).astype(np.float64)
-    at = dict(zip(zip(*_keys(table), strict=True), range(len(flat)), strict=True))
-    rows = np.array([at[key] for key in zip(*_keys(fields), strict=True)], np.int64)
+    rows = np.searchsorted(_keys(table), _keys(fields))
     means = np.zeros((n_units, flat.shape[1]))
     covariances = np.zeros((n_units, flat.shape[1], flat.shape[1]))
     for u in range(n_units):
@@ -84,5 +83,6 @@ def _posterior(
     return {"counts": np.bincount(unit, minlength=n_units), "means": means, "covariances": covariances}
 
 
-def _keys(fields: Mapping[str, np.ndarray]) -> tuple[list[int], list[int]]:
-    return fields["sample_index"].tolist(), fields["channel_index"].tolist()
+def _keys(fields: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(n,) int64 that order spikes by sample, then channel."""
+    return fields["sample_index"].astype(np.int64) << 20 | fields["channel_index"]
