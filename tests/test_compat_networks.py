@@ -55,6 +55,8 @@ def test_arguments_of_the_networks_are_real(lab, tmp_path):
         return len(clear), len(everything)
 
     usual = found()
+    np.testing.assert_array_equal(detect.nnet.run(*preprocessed)[1], detect.run(*preprocessed, function="nnet")[1])
+    assert usual[0] > 100
     assert found(detector_threshold=0.99)[1] < usual[1]
     assert found(triage_threshold=0.99)[0] < usual[0] <= found(triage=False)[0]
     for name in ("detect", "triage"):

@@ -225,10 +225,13 @@ def test_clean_deletes_what_earlier_runs_left(lab):
     yass_dask.compat.set_config(lab, "cleaned")
     yass_dask.compat.preprocess.run()
     (out / "notes.txt").write_text("mine")
+    (out / "detect").mkdir()
+    (out / "detect" / "mine.npy").write_text("mine")
     assert (out / "preprocess" / "standarized.bin").is_file()
     assert yass("sort", lab, "--output_dir", "cleaned", "--clean", "--logger_level", "ERROR", "--no-progress").code == 0
     assert not (out / "preprocess").exists()
-    assert (out / "notes.txt").read_text() == "mine"
+    assert not (out / "yass.work").exists()
+    assert (out / "notes.txt").read_text() == (out / "detect" / "mine.npy").read_text() == "mine"
     assert (out / "spike_train.npy").is_file()
 
 

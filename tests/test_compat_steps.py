@@ -398,7 +398,7 @@ def test_cluster_returns_train_channels_and_posterior(steps):
 @row("A6.3", "A6.5")
 @pytest.mark.parametrize("function", ["location", "cluster.neigh_channels", legacy.location, legacy.neigh_channels])
 def test_clusters_are_the_true_units(steps, function):
-    train, channels, _ = cluster.run(steps.clear, function=function)
+    train, channels, _ = cluster.run(steps.clear, function=function, if_file_exists="overwrite")
     times, units = train[:, 0].astype(int), train[:, 1].astype(int)
     majority, pure = set(), 0.0
     for unit in range(len(channels)):
@@ -602,6 +602,11 @@ def test_spike_index_is_the_set_of_candidates(steps):
     assert 0 < len(fewer) < len(steps.spikes)
     assert all(np.abs(every_third[:, 0] - time).min() <= reach for time, _ in fewer)
     assert len(deconvolute.run(np.zeros((0, 2), int), made, save_results=False)) == 0
+
+
+@row("A8.1")
+def test_the_function_behind_deconvolute_may_be_called_itself(steps):
+    np.testing.assert_array_equal(deconvolute.legacy(steps.everything, steps.templates[0]), steps.spikes)
 
 
 @row("A8.2", "A8.4")

@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,13 @@ ZEROED = {
     "batch.MemoryMap.__getitem__": "A10.21",
 }
 """Public functions of yass_dask.compat, and the row whose tests must notice."""
+if find_spec("yass_dask.neuralnetwork") is not None:
+    ZEROED |= {
+        "detect.nnet.run": "A5.7",
+        "detect.nnet_experimental.run": "A5.6",
+        "augment.make.load_templates": "A11.1",
+        "augment.make.training_data": "A11.4",
+    }
 
 
 def zeroed(value: Any) -> Any:

@@ -150,7 +150,7 @@ def _sort(job: Checked, store: Store, shown: Progress | None) -> str:
 def _call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> Sorting:
     from yass_dask.pipeline import sort
     from yass_dask.runtime import Executor
-    from yass_dask.store.folder import PROFILE
+    from yass_dask.store.exports import PROFILE
 
     profile = store.path / PROFILE if job.options.profile else None
     limit = job.config.resources.memory_limit

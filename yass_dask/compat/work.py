@@ -30,12 +30,10 @@ from yass_dask.session import running, write_metadata
 from yass_dask.sources import files_of
 from yass_dask.store import Keep, Store
 from yass_dask.store.disk import readable_errors
+from yass_dask.store.exports import WORK
 from yass_dask.store.recipe import hash_of, plain
 
 _log = logging.getLogger("yass_dask")
-
-FOLDER = "work"
-"""Stores of the steps, in the output folder: what was computed once is found there again."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def _store(settings: Settings, recording: Recording, label: str) -> Store:
     """Store of this very recording; one of what the same file held before is deleted."""
     identity = hash_of(plain(recording.identity()))[:16]
     file = hash_of(files_of(recording.source))[:8]
-    folder = settings.folder / FOLDER / f"{label}-{file}-{identity}"
+    folder = settings.folder / WORK / f"{label}-{file}-{identity}"
     for other in folder.parent.glob(f"{label}-{file}-*"):
         if other != folder:
             _log.info("%s changed: what was made of it before is deleted", label)
