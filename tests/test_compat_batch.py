@@ -280,6 +280,10 @@ def test_batch_info_is_passed(files, data):
     assert all(same and factor == 3 for _, same, factor in found)
 
 
+def weighed(batch: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return batch * weights[2500]
+
+
 def times(factor: int) -> Any:
     def multiply(batch: np.ndarray) -> np.ndarray:
         return factor * batch
@@ -311,6 +315,10 @@ def test_existing_files_are_replaced_kept_or_refused(files, data, tmp_path):
         np.testing.assert_array_equal(apply(lambda batch, f=factor: f * batch, "skip"), factor * data)
         np.testing.assert_array_equal(apply(partial(np.add, factor), "skip"), factor + data)
         np.testing.assert_array_equal(apply(times(factor), "skip"), factor * data)
+    for value in (1, 2):  # nor one made with another array as its argument
+        weights = np.ones((5000, 1), np.int64)
+        weights[2500] = value
+        np.testing.assert_array_equal(apply(weighed, "skip", weights=weights), data * value)
     with pytest.raises(ValueError, match="allowed are overwrite, abort, skip"):
         apply(np.abs, "perhaps")
 

@@ -432,6 +432,11 @@ def test_arguments_of_cluster_are_real(steps):
     np.testing.assert_array_equal(given[:, :2], steps.clustered[0][:, :2])
     merged, _, _ = cluster.run(steps.clear, scores=np.random.default_rng(0).standard_normal(scores.shape))
     assert not np.array_equal(merged[:, :2], given[:, :2])  # of noise nothing is learnt
+    noisier, traces = steps.out / "preprocess" / "noisier.bin", np.fromfile(steps.preprocessed[0])
+    (traces + np.random.default_rng(0).normal(0, 2, traces.shape)).tofile(noisier)
+    noisier.with_suffix(".yaml").write_text(yaml.safe_dump(steps.preprocessed[1]))
+    _, _, posterior = cluster.run(steps.clear, recordings_filename="noisier.bin")
+    assert np.abs(posterior["means"]).max() < 0.8 * np.abs(steps.clustered[2]["means"]).max()
     with pytest.raises(ValueError, match="scores have shape"):
         cluster.run(steps.clear, scores=scores[1:])
     with pytest.raises(ValueError, match="outside of"):

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from yass_dask.compat.batch.outputs import check_rule
-from yass_dask.config import text
 from yass_dask.errors import InputError
 from yass_dask.store.disk import read_json, readable_errors, write_json, write_whole
 from yass_dask.store.recipe import differences, plain
@@ -30,8 +29,8 @@ class StepFiles:
     Parameters
     ----------
     folder : where they go
-    names : files, .npy (arrays), .npz (mappings of arrays), .json (plain lists), .yaml (plain mappings), others
-        (written by the step itself)
+    names : files, .npy (arrays), .npz (mappings of arrays), .json (plain lists), or others, which the step itself
+        writes and reads
     recipe : what decides the result: function, parameters, inputs; JSON-able
     """
 
@@ -105,8 +104,6 @@ def save(path: Path, value: Any) -> None:
             np.save(file, value, allow_pickle=False)
         elif path.suffix == ".npz":
             np.savez(file, **value)
-        elif path.suffix == ".yaml":
-            file.write(text.dump(value).encode())
         else:
             file.write(json.dumps(plain(value)).encode())
 
@@ -115,15 +112,13 @@ def save(path: Path, value: Any) -> None:
 
 
 def load(path: Path) -> Any:
-    """What `save` wrote; of a file of another kind its path."""
+    """What `save` wrote."""
     if path.suffix == ".npy":
         return np.load(path, allow_pickle=False)
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    if path.suffix == ".yaml":
-        return text.read_mapping(path)
-    return json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else path
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def array_of(value: Any, name: str, ndim: int) -> np.ndarray:

@@ -41,7 +41,7 @@ class FileParams(NamedTuple):
 
 def yaml_of(path: PathLike) -> Path:
     """The YAML file that tells what a binary file holds."""
-    return Path(path).with_suffix(".yaml")
+    return Path(path).expanduser().with_suffix(".yaml")
 
 
 def write_params(path: PathLike, params: FileParams, **more: Any) -> None:

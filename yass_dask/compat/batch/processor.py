@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dask.base import tokenize
 from dask.delayed import Delayed
 
 from yass_dask.chunked import lazy_call
@@ -175,7 +176,7 @@ class BatchProcessor:
         outputs.check_rule(if_file_exists)
         if mode == "disk" and output_path is None:
             raise InputError("mode 'disk' needs an output_path")
-        if mode == "disk" and output_path is not None and Path(output_path).absolute() == self.path:
+        if mode == "disk" and output_path is not None and Path(output_path).resolve() == self.path.resolve():
             raise InputError(f"output_path is the input, {self.path}; give another file")
 
     def _recipe(
@@ -183,7 +184,7 @@ class BatchProcessor:
     ) -> dict[str, Any]:
         """What a file of results is made of."""
         return {
-            "function": outputs.name_of(function), "arguments": repr(sorted(kwargs.items())),
+            "function": outputs.name_of(function), "arguments": tokenize(kwargs),
             "input": self.reader.params.source(self.path).identity(),
             "channels": sorted({repr(batch.columns.channels) for batch in batches}),
             "samples": [batches[0].start, batches[-1].stop], "cast_dtype": repr(cast_dtype),

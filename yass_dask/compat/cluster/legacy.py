@@ -19,13 +19,16 @@ MASK_LOW, MASK_HIGH = 1.0, 3.0
 """Masking as in the paper (Lee et al. 2017): a channel with no more energy than noise is closed."""
 
 
-def location(spike_index: np.ndarray, scores: np.ndarray | None = None) -> Clustered:
+def location(
+    spike_index: np.ndarray, scores: np.ndarray | None = None, recordings_filename: str = RECORDINGS
+) -> Clustered:
     """Cluster spikes channel by channel, on all channels nearby, none of them masked.
 
     Parameters
     ----------
     spike_index : (n, 2) sample and main channel
     scores : (n, n_features, n_channels) features of these spikes, or None: made of the standardized recording
+    recordings_filename : that recording, in the output folder or in its folder preprocess
 
     Returns
     -------
@@ -34,18 +37,23 @@ def location(spike_index: np.ndarray, scores: np.ndarray | None = None) -> Clust
     vbParam : `counts` (n_units,), `means` (n_units, n_features) and `covariances` of each unit's features, main
         channel first; the mixture's posterior in the paper's words
     """
-    return _cluster(spike_index, scores, read_config().params.cluster)
+    return _cluster(spike_index, scores, recordings_filename, read_config().params.cluster)
 
 
-def neigh_channels(spike_index: np.ndarray, scores: np.ndarray | None = None) -> Clustered:
+def neigh_channels(
+    spike_index: np.ndarray, scores: np.ndarray | None = None, recordings_filename: str = RECORDINGS
+) -> Clustered:
     """The same as `location` with the paper's masking; parameters and results are its."""
     masked = {"mask_low": MASK_LOW, "mask_high": MASK_HIGH}
-    return _cluster(spike_index, scores, read_config().params.cluster.model_copy(update=masked))
+    params = read_config().params.cluster.model_copy(update=masked)
+    return _cluster(spike_index, scores, recordings_filename, params)
 
 
-def _cluster(spike_index: np.ndarray, scores: np.ndarray | None, params: ClusterParams) -> Clustered:
+def _cluster(
+    spike_index: np.ndarray, scores: np.ndarray | None, recordings_filename: str, params: ClusterParams
+) -> Clustered:
     settings = read_config()
-    file = Standardized.named(RECORDINGS, settings)
+    file = Standardized.named(recordings_filename, settings)
     with whitened(settings, file, file.whitening()) as at:
         features = features_of(at, spike_index)[1] if scores is None else given_scores(at, spike_index, scores)
         found = at.work.keep("cluster", cluster(features, params, at.work.backend))

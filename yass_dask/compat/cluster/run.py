@@ -23,7 +23,7 @@ FILES = ("spike_train_cluster.npy", "tmp_loc.npy", "vbPar.npz")
 def run(
     spike_index: np.ndarray | str | Path, if_file_exists: str = "skip", save_results: bool = False,
     function: Callable[..., Any] | str = location, *, scores: np.ndarray | str | Path | None = None,
-    output_directory: str | Path | None = None,
+    recordings_filename: str = RECORDINGS, output_directory: str | Path | None = None,
 ) -> tuple[np.ndarray, np.ndarray, Any]:  # fmt: skip
     """Sort spikes into units.
 
@@ -35,9 +35,10 @@ def run(
     save_results : write cluster/{spike_train_cluster.npy, tmp_loc.npy, vbPar.npz}
     function : callable or name
         `cluster.legacy.location`, `cluster.legacy.neigh_channels`, or your own: called with spike_index (and `scores`
-        if they are given), it returns the three values below.
+        and `recordings_filename` if they are given), it returns the three values below.
     scores : (n, n_features, n_channels) features of these spikes, or a .npy file; None: made of the standardized
         recording
+    recordings_filename : that recording, in the output folder or in its folder preprocess
     output_directory : in place of that of `set_config`
 
     Returns
@@ -53,14 +54,16 @@ def run(
     """
     chosen = function_of(function, "cluster", FUNCTIONS)
     train = as_train(spike_index, "spike_index")
-    given = {} if scores is None else {"scores": array_of(scores, "scores", 3)}
+    given: dict[str, Any] = {} if scores is None else {"scores": array_of(scores, "scores", 3)}
+    if recordings_filename != RECORDINGS:
+        given["recordings_filename"] = recordings_filename
     with output_in(output_directory):
         settings = read_config()
-        file = Standardized.named(RECORDINGS, settings)
+        file = Standardized.named(recordings_filename, settings)
         recipe = {
             "function": name_of(chosen), "params": settings.params.cluster.model_dump(),
             "features": settings.params.features.model_dump(), "spike_index": digest(train),
-            "scores": {name: digest(values) for name, values in given.items()},
+            "scores": digest(given["scores"]) if "scores" in given else None,
             **file.identity(),
         }  # fmt: skip
         files = StepFiles(settings.folder / "cluster", FILES, recipe)

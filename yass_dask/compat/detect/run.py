@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dask.base import tokenize
 
 from yass_dask.compat.batch.outputs import name_of
 from yass_dask.compat.detect import nnet, nnet_experimental, threshold
@@ -58,7 +59,7 @@ def run(
         found: tuple[np.ndarray, np.ndarray] = chosen(*arguments, **function_kwargs)
         return found
     inputs = DetectInputs.of(standarized_path, standarized_params, whiten_filter)
-    recipe = {"function": name_of(chosen), "arguments": repr(sorted(function_kwargs.items())), **inputs.identity()}
+    recipe = {"function": name_of(chosen), "arguments": tokenize(function_kwargs), **inputs.identity()}
 
     def compute() -> dict[str, np.ndarray]:
         trains = chosen(*arguments, **function_kwargs)
