@@ -193,8 +193,9 @@ def module() -> ModuleType:
     """What stands for `cupy`."""
     cupy = ModuleType("cupy")
     moves = {"array", "asarray", "ascontiguousarray"}
-    functions = ("zeros ones arange abs count_nonzero clip rint sort nonzero where conj lexsort stack").split()
-    for name in (*functions, *moves):
+    functions = {"zeros", "ones", "arange", "abs", "count_nonzero", "clip", "rint", "sort", "nonzero", "where", "conj",
+                 "lexsort", "stack"}  # fmt: skip
+    for name in functions | moves:
         setattr(cupy, name, _function(getattr(np, name), takes_host=name in moves))
     for name in ("int8", "int16", "int32", "int64", "uint32", "float32", "complex64"):
         setattr(cupy, name, getattr(np, name))

@@ -156,4 +156,5 @@ def _prepare() -> None:
     """Before JAX is imported: take memory as it is needed, and keep what was compiled for the next process."""
     cache_root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_root / "yass_dask" / f"jax-{platform.node()}"))

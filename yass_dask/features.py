@@ -203,7 +203,9 @@ class Cutter:
         for traces, samples, origin, main in self._blocks(overlapped, chunk, mine, empty=True):
             rows = (samples - origin).astype(np.int32)
             x = on_host(self.noise.whiten(traces, self.backend))
-            cut = self._cut(x, rows, main[:, None], tops(traces, self.noise, rows, main, self.backend))[:, :, 0].astype(np.float64)
+            cut = self._cut(x, rows, main[:, None], tops(traces, self.noise, rows, main, self.backend))[:, :, 0].astype(
+                np.float64
+            )
             cut /= np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-9)
             waveform += cut.T @ cut
             lagged += quiet_products(x, self.n_samples, around)

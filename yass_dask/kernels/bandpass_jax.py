@@ -8,7 +8,7 @@ import numpy as np
 from scipy.fft import next_fast_len
 
 from yass_dask.kernels.impulse import impulse_response
-from yass_dask.kernels.xla import as_float
+from yass_dask.kernels.xla import as_float, zeros
 
 
 def bandpass(traces: np.ndarray, *, sos: np.ndarray) -> np.ndarray:
@@ -17,9 +17,9 @@ def bandpass(traces: np.ndarray, *, sos: np.ndarray) -> np.ndarray:
     A row depends on the rows before it only, so that a convolution as long as the block is the recursive filter.
     """
     if traces.size == 0:
-        return jnp.zeros(traces.shape, jnp.float32)  # type: ignore[return-value]
+        return zeros(*traces.shape)
     response, gain = impulse_response(np.ascontiguousarray(sos, np.float64).tobytes(), len(traces))
-    return _bandpass(jnp.asarray(traces), response, gain)  # type: ignore[no-any-return]
+    return _bandpass(jnp.asarray(traces), response, gain)
 
 
 @jax.jit

@@ -13,4 +13,4 @@ def common_reference(traces: np.ndarray, *, groups: np.ndarray) -> np.ndarray:
         n, middle = len(members), len(members) // 2
         median = in_order[:, middle] if n % 2 else 0.5 * (in_order[:, middle - 1] + in_order[:, middle])
         result[:, members] -= median[:, None]
-    return result  # type: ignore[no-any-return]
+    return result

@@ -9,10 +9,10 @@ import numpy as np
 
 def common_reference(traces: np.ndarray, *, groups: np.ndarray) -> np.ndarray:
     """See `common_reference_numpy`; the result stays on the device."""
-    result = jnp.asarray(traces)
+    result: Any = jnp.asarray(traces)
     for group in np.unique(groups[groups >= 0]):
         result = _subtract_median(result, np.flatnonzero(groups == group))
-    return result  # type: ignore[return-value]
+    return result
 
 
 @jax.jit

@@ -29,7 +29,7 @@ def correlate(
     n_rows, n_units = len(traces), len(bank.norms)
     by_unit = cupy.zeros((n_units, n_rows), cupy.float32)
     if by_unit.size == 0:
-        return by_unit.T  # type: ignore[no-any-return]
+        return by_unit.T
     along = np.ones(1, np.float32) if taps is None else taps
     length = bank.temporal.shape[2] + len(along) - 1
     n_fourier = 1 << max(10, (4 * length).bit_length())
@@ -45,12 +45,12 @@ def correlate(
     whitening = cupy.fft.rfft(cupy.asarray(along), n_fourier)
     per_unit = 16 * n_tiles * (n_fourier // 2 + 1) * (bank.support.shape[1] + 3)
     batch = max(1, memory // per_unit)
-    templates = _on_device(bank)
+    temporal, spatial, support = _on_device(bank)
     for start in range(0, n_units, batch):
-        some = [part[start : start + batch] for part in templates]
-        found = _correlate(spectra, whitening, *some, n_fourier)[:, :, :hop]
+        some = slice(start, start + batch)
+        found = _correlate(spectra, whitening, temporal[some], spatial[some], support[some], n_fourier)[:, :, :hop]
         by_unit[start : start + batch] = found.reshape(len(found), n_tiles * hop)[:, :n_rows]
-    return by_unit.T  # type: ignore[no-any-return]
+    return by_unit.T
 
 
 def _correlate(spectra: Any, whitening: Any, temporal: Any, spatial: Any, support: Any, n_fourier: int) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from yass_dask.kernels.bank import Bank
 from yass_dask.kernels.device import Latest, few_lengths, filled
 from yass_dask.kernels.whiten_jax import in_space
-from yass_dask.kernels.xla import PRECISION, as_float, tiles
+from yass_dask.kernels.xla import PRECISION, as_float, tiles, zeros
 
 
 def correlate(
@@ -30,7 +30,7 @@ def correlate(
     """
     n_rows, n_units = len(traces), len(bank.norms)
     if n_rows == 0 or n_units == 0:
-        return jnp.zeros((n_rows, n_units), jnp.float32)  # type: ignore[return-value]
+        return zeros(n_rows, n_units)
     along = np.ones(1, np.float32) if taps is None else taps
     length = bank.temporal.shape[2] + len(along) - 1
     n_fourier = 1 << max(10, (4 * length).bit_length())
@@ -38,7 +38,7 @@ def correlate(
     per_unit = 8 * n_tiles * (n_fourier // 2 + 1) * (bank.support.shape[1] + 3)
     batch = max(1, min(few_lengths(n_units), 1 << max(0, (memory // per_unit).bit_length() - 1)))
     temporal, spatial, support = _on_device(bank)
-    return _correlate(  # type: ignore[no-any-return]
+    return _correlate(
         jnp.asarray(traces), np.float32(factor), filters, channels, along, temporal, spatial, support,
         bank.peak + len(along) // 2, n_fourier=n_fourier, batch=batch,
     )[:, :n_units]  # fmt: skip

@@ -1,19 +1,20 @@
 """What the kernels for devices share: what is sent once, and the few lengths that arrays are filled up to."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-SHORTEST = 32
+UNITS, EVENTS = 32, 256
+"""Shortest lengths of arrays of units, and of events: few of these, whose number differs from block to block."""
 
 
-def few_lengths(n: int) -> int:
-    """The smallest of 32, 48, 64, 96, 128, 192 ... that is at least n."""
-    power = SHORTEST
-    while power < n:
-        power *= 2
-    return power * 3 // 4 if power > SHORTEST and n <= power * 3 // 4 else power
+def few_lengths(n: int, least: int = UNITS) -> int:
+    """The smallest of 1, 2, 4, 8 ... times `least` that is at least n."""
+    while least < n:
+        least *= 2
+    return least
 
 
 def filled(array: np.ndarray, length: int, value: float = 0) -> np.ndarray:
@@ -23,15 +24,14 @@ def filled(array: np.ndarray, length: int, value: float = 0) -> np.ndarray:
     return np.concatenate([array, rest])
 
 
-class Latest:
-    """Remembers what `make` gave for the latest object: what all blocks of a task share goes to the device once."""
+class Latest(threading.local):
+    """Remembers what `make` gave for a thread's latest object: what all blocks of a task share is sent once."""
 
     def __init__(self, make: Callable[[Any], Any]) -> None:
         self._make = make
         self._latest: tuple[Any, Any] | None = None
 
     def __call__(self, source: Any) -> Any:
-        latest = self._latest
-        if latest is None or latest[0] is not source:
-            latest = self._latest = source, self._make(source)
-        return latest[1]
+        if self._latest is None or self._latest[0] is not source:
+            self._latest = source, self._make(source)
+        return self._latest[1]

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.fft import next_fast_len
 
+from yass_dask.kernels.xla import zeros
+
 
 def filter_time(traces: np.ndarray, *, taps: np.ndarray) -> np.ndarray:
     """See `filter_time_numpy`; the result stays on the device."""
     if traces.size == 0:
-        return jnp.zeros(traces.shape, jnp.float32)  # type: ignore[return-value]
-    return convolved(jnp.asarray(traces), taps)  # type: ignore[no-any-return]
+        return zeros(*traces.shape)
+    return convolved(jnp.asarray(traces), taps)
 
 
 @jax.jit

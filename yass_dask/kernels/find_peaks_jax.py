@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from yass_dask.kernels.device import few_lengths
+from yass_dask.kernels.device import EVENTS, few_lengths
 
 PER_VALUE = 200
 """Room for one peak in so many values at first; where there are more, the search is done again with more room."""
@@ -26,15 +26,22 @@ def find_peaks(
     """See `find_peaks_numpy`; the peaks come back to the host, their number is not known before."""
     if traces.size == 0:
         return np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32)
-    size = few_lengths(traces.size // PER_VALUE)
+    size = few_lengths(traces.size // PER_VALUE, EVENTS)
     while True:
         *found, count = _find_peaks(
-            jnp.asarray(traces), np.float32(threshold), neighbors, first, stop, sign=sign, exclusion=exclusion, size=size
+            jnp.asarray(traces),
+            np.float32(threshold),
+            neighbors,
+            first,
+            stop,
+            sign=sign,
+            exclusion=exclusion,
+            size=size,
         )
         if count <= size:
             samples, channels, heights = (np.asarray(part)[:count] for part in found)
             return samples, channels, heights
-        size = few_lengths(int(count))
+        size = few_lengths(int(count), EVENTS)
 
 
 @partial(jax.jit, static_argnames=("sign", "exclusion", "size"))

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from yass_dask.kernels.device import few_lengths, filled
-from yass_dask.kernels.xla import PRECISION
+from yass_dask.kernels.device import EVENTS, few_lengths, filled
+from yass_dask.kernels.xla import PRECISION, zeros
 
 
 def project(
@@ -25,18 +25,17 @@ def project(
     """See `project_numpy`; the result stays on the device. `memory` bytes hold the windows of a batch of events."""
     n = len(rows)
     if n == 0:
-        return jnp.zeros((0, mix.shape[1], bank.shape[2]), jnp.float32)  # type: ignore[return-value]
+        return zeros(0, mix.shape[1], bank.shape[2])
     per_event = 4 * (bank.shape[1] * (gather.shape[1] + bank.shape[2]) + mix.shape[1] * mix.shape[2])
-    batch = min(few_lengths(n), max(1, memory // max(per_event, 1)))
-    length = -(-few_lengths(n) // batch) * batch
+    length = batch = few_lengths(n, EVENTS)
+    while batch > 1 and batch * per_event > memory:
+        batch //= 2
     parts = [filled(np.asarray(part), length).reshape(-1, batch) for part in (rows.astype(np.int32), sites, shifts)]
-    return _project(jnp.asarray(traces), *parts, gather, mix, bank, before)[:n]  # type: ignore[no-any-return]
+    return _project(jnp.asarray(traces), *parts, gather, mix, bank, before)[:n]
 
 
 @jax.jit
-def _project(
-    traces: Any, rows: Any, sites: Any, shifts: Any, gather: Any, mix: Any, bank: Any, before: Any
-) -> Any:
+def _project(traces: Any, rows: Any, sites: Any, shifts: Any, gather: Any, mix: Any, bank: Any, before: Any) -> Any:
     n_rows, n_channels = traces.shape
     n_window = bank.shape[1]
 

@@ -1,4 +1,4 @@
-"""Matching pursuit on a block on a GPU: in every round all spikes at once that stand too far apart to change each other.
+"""Matching pursuit on a block on a GPU: in every round all spikes at once that stand too far apart to meet.
 
 The rows are cut into tiles. A tile's best spike is accepted if none within reach is better, so that the largest gain is
 always among those accepted and spikes that overlap are taken in the order of the specification. A spike that stands
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from yass_dask.kernels.bank import Bank, Spikes, no_spikes, sorted_spikes
-from yass_dask.kernels.device import Latest, few_lengths, filled
+from yass_dask.kernels.device import EVENTS, Latest, few_lengths, filled
 
 TILE = 64
 ROUNDS = 256
@@ -62,14 +62,15 @@ def pursue(correlation: np.ndarray, *, bank: Bank, given: Spikes, first: int, st
     if correlation.size == 0:
         return no_spikes()
     templates = _on_device(bank)
-    n_given = few_lengths(len(given.row)) if len(given.row) else 0
+    n_given = few_lengths(len(given.row), EVENTS)
     there = filled(np.ones(len(given.row), bool), n_given)
-    standing = _Batch(*(filled(part, n_given) for part in given), there)
+    row, unit, shift, amplitude, gain = (filled(part, n_given) for part in given)
+    standing = _Batch(row, unit, shift, amplitude, gain, there)
     reach = max(templates.overlaps.shape[1], bank.refractory) + 4
     rounds = ROUNDS
     while True:
         found, n_rounds = _pursue(
-            jnp.asarray(correlation), templates, standing, first, stop, n_sweeps,
+            jnp.asarray(correlation), templates, standing, len(given.row), first, stop, n_sweeps,
             refractory=bank.refractory, apart=-(-reach // TILE), rounds=rounds,
         )  # fmt: skip
         if n_rounds < rounds:
@@ -100,7 +101,7 @@ _on_device = Latest(_to_device)
 
 @partial(jax.jit, static_argnames=("refractory", "apart", "rounds"))
 def _pursue(
-    correlation: Any, templates: _Templates, given: _Batch, first: Any, stop: Any, n_sweeps: Any,
+    correlation: Any, templates: _Templates, given: _Batch, n_given: Any, first: Any, stop: Any, n_sweeps: Any,
     *, refractory: int, apart: int, rounds: int,
 ) -> tuple[_Batch, Any]:  # fmt: skip
     n_rows, n_units = len(correlation), len(templates.norms)
@@ -111,8 +112,8 @@ def _pursue(
     none = _Batch(*(jnp.zeros(slots, kind) for kind in ("int32", "int32", "int32", "float32", "float32", "bool")))
     state = _State(room.at[:n_rows, : correlation.shape[1]].set(correlation), jnp.zeros(room.shape, jnp.int16),
                    none, jnp.int32(0), jnp.bool_(False))  # fmt: skip
-    if given.row.size:  # one after the other: they may overlap
-        state = jax.lax.fori_loop(0, given.row.size, lambda i, s: pursuit.stand(s, given, i), state)
+    # One after the other: they may overlap.
+    state = jax.lax.fori_loop(0, n_given, lambda i, s: pursuit.stand(s, given, i), state)
 
     def sweep(_: Any, state: _State) -> _State:
         return pursuit.greedy(jax.lax.fori_loop(0, state.n_rounds, pursuit.refit, state))
@@ -222,7 +223,9 @@ class _Pursuit(NamedTuple):
         change = jax.lax.fori_loop(0, n_taps, moved, jnp.zeros((*overlap.shape[:2], length), jnp.float32))
         change *= (sign * jnp.where(batch.there, batch.amplitude, 0))[:, None, None]
         rows = self.inside(batch.row[:, None] + jnp.arange(length) - length // 2)
-        correlation = state.correlation.at[rows[:, None, :], t.pair_unit[batch.unit][:, :, None]].add(change, mode="drop")
+        correlation = state.correlation.at[rows[:, None, :], t.pair_unit[batch.unit][:, :, None]].add(
+            change, mode="drop"
+        )
         around = self.inside(batch.row[:, None] + jnp.arange(-self.refractory, self.refractory + 1))
         closing = (-sign * batch.there).astype(jnp.int16)[:, None]
         closed = state.closed.at[around, batch.unit[:, None]].add(closing, mode="drop")

@@ -11,7 +11,7 @@ def quantize(
     traces: np.ndarray, *, median: np.ndarray, factor: np.ndarray, bar: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """See `quantize_numpy`; the results stay on the device."""
-    return _quantize(jnp.asarray(traces), median, factor, np.float32(bar))  # type: ignore[no-any-return]
+    return _quantize(jnp.asarray(traces), median, factor, np.float32(bar))
 
 
 @jax.jit

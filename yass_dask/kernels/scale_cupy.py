@@ -6,4 +6,4 @@ import numpy as np
 
 def scale(traces: np.ndarray, *, factor: float) -> np.ndarray:
     """See `scale_numpy`; the result stays on the device."""
-    return cupy.asarray(traces).astype(cupy.float32) * np.float32(factor)  # type: ignore[no-any-return]
+    return cupy.asarray(traces).astype(cupy.float32) * np.float32(factor)

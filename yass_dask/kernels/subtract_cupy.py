@@ -55,4 +55,4 @@ def subtract(
         arguments = (total, *spikes, *shapes, np.float32(FINE), *map(np.int32, integers))
         compiled(SOURCE, "add_spikes")((len(rows),), (THREADS,), arguments)
     scaled = cupy.asarray(traces).astype(cupy.float32) * np.float32(factor)
-    return scaled - total.astype(cupy.float32) * np.float32(1 / FINE)  # type: ignore[no-any-return]
+    return scaled - total.astype(cupy.float32) * np.float32(1 / FINE)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from yass_dask.kernels.device import few_lengths, filled
+from yass_dask.kernels.device import EVENTS, few_lengths, filled
 
 FINE = 2.0**16
 """Spikes are summed in whole numbers, this many per unit of the traces: in floating point the sum would depend on the
@@ -27,11 +27,9 @@ def subtract(
     filters: np.ndarray,
 ) -> np.ndarray:
     """See `subtract_numpy`; the result stays on the device."""
-    length = few_lengths(len(rows))
+    length = few_lengths(len(rows), EVENTS)
     spikes = [filled(part, length) for part in (rows.astype(np.int32), units, shifts, amplitudes)]
-    return _subtract(  # type: ignore[no-any-return]
-        jnp.asarray(traces), np.float32(factor), *spikes, waveforms, channels, peak, filters
-    )
+    return _subtract(jnp.asarray(traces), np.float32(factor), *spikes, waveforms, channels, peak, filters)
 
 
 @jax.jit

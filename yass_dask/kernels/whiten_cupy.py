@@ -32,7 +32,7 @@ def whiten(
 ) -> np.ndarray:
     """See `whiten_numpy`; the result stays on the device."""
     white = in_space(as_float(traces), filters, channels)
-    return white if taps is None else filter_time(white, taps=taps)  # type: ignore[no-any-return]
+    return white if taps is None else filter_time(white, taps=taps)
 
 
 def in_space(traces: Any, filters: np.ndarray, channels: np.ndarray) -> Any:

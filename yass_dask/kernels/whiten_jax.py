@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from yass_dask.kernels.filter_time_jax import convolved
+from yass_dask.kernels.xla import zeros
 
 
 def whiten(
@@ -14,9 +15,9 @@ def whiten(
 ) -> np.ndarray:
     """See `whiten_numpy`; the result stays on the device."""
     if traces.size == 0:
-        return jnp.zeros(traces.shape, jnp.float32)  # type: ignore[return-value]
+        return zeros(*traces.shape)
     white = in_space(jnp.asarray(traces), filters, channels)
-    return white if taps is None else convolved(white, taps)  # type: ignore[no-any-return]
+    return white if taps is None else convolved(white, taps)
 
 
 @jax.jit

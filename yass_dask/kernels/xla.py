@@ -12,9 +12,15 @@ import numpy as np
 
 PRECISION = "highest"
 
+
 def tiles(padded: Any, n_tiles: int, hop: int, length: int) -> Any:
     """(n_tiles, length, ...) overlapping pieces of an array, `hop` rows apart."""
     return padded[np.arange(n_tiles)[:, None] * hop + np.arange(length)[None, :]]
+
+
+def zeros(*shape: int) -> Any:
+    """On the device, float32."""
+    return jnp.zeros(shape, jnp.float32)
 
 
 def as_float(array: Any) -> Any:

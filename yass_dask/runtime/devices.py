@@ -20,6 +20,8 @@ Where = Literal["any", "gpu", "cpu"]
 
 RESOURCE = "GPU"
 """What a worker offers that has a GPU to itself: `dask worker --resources GPU=1`."""
+CPU_RESOURCE = "yass-cpu"
+"""What the others offer once a sort by GPUs has begun."""
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 _log = logging.getLogger("yass_dask")
@@ -46,7 +48,7 @@ class Workers:
         if where == "gpu" and self.gpu:
             return {"resources": {RESOURCE: 1}}
         if where == "cpu" and self.gpu and self.cpu:
-            return {"workers": list(self.cpu), "allow_other_workers": True}
+            return {"resources": {CPU_RESOURCE: 1}}
         return {}
 
     def said(self, backend: str) -> str:
@@ -92,6 +94,10 @@ def choose_backend(asked: str, client: distributed.Client | None, begun_with: st
         chosen = next((name for name in GPU if _all_find_gpu(name, client, workers)), "numba")
         if workers.gpu and chosen == "numba":
             _log.warning("%d workers offer a GPU, but neither CuPy nor JAX finds one on all of them", len(workers.gpu))
+    if client is not None and chosen in GPU and workers.gpu and workers.cpu:
+        from yass_dask.runtime.offers import offer_cpus
+
+        offer_cpus(client, CPU_RESOURCE, RESOURCE)
     _log.info(workers.said(chosen))
     return chosen
 

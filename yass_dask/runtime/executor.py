@@ -51,6 +51,8 @@ class Executor:
         What "slurm" asks for.
     gpu_memory : int, optional
         Bytes that a process may take of its GPU.
+    gpus : tuple of str
+        GPUs of this machine, as CUDA_VISIBLE_DEVICES names them: "local" starts a process for each beside the others.
     profile : Path, optional
         A folder for a performance report of every stage: where the time of this process went, or dask's own report
         of a cluster.
@@ -71,6 +73,7 @@ class Executor:
     client: distributed.Client | None = None
     batch: Batch | None = None
     gpu_memory: int | None = None
+    gpus: tuple[str, ...] = ()
     profile: Path | None = None
     announcer: Announcer | None = None
     opened: bool = False
@@ -114,7 +117,7 @@ class Executor:
             finally:
                 give_memory_back()
         elif self.name == "local":
-            with local_client(self.n_workers, self.memory_limit) as client:
+            with local_client(self.n_workers, self.memory_limit, self.gpus) as client:
                 yield replace(self, client=client)
         elif self.name == "slurm" and self.batch is not None:
             with batch_client(self.batch) as client:

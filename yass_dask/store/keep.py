@@ -32,7 +32,9 @@ Where = Literal["any", "gpu", "cpu"]
 class Runs(Protocol):
     """What the store asks of an executor."""
 
-    def run(self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str, where: Where) -> None: ...
+    def run(
+        self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str, where: Where
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
