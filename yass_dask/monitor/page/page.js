@@ -130,7 +130,7 @@ const showJob = job => {
   const facts = [
     ["stage", running ? last.stage : ""], ["chunks", running ? `${last.done} of ${last.parts}` : ""],
     ["x real time", running && last.parts > 1 ? last.x_real_time?.toFixed(1) ?? ""
-      : job.state === "done" ? (job.recorded_s / job.seconds).toFixed(1) : ""],
+      : job.state === "done" && job.stages.every(s => !s.found) ? (job.recorded_s / job.seconds).toFixed(1) : ""],
     ["left of stage", running ? time(last.left_s) : ""],
     ["units", count(job.units ?? (drawn.units?.length || undefined))], ["spikes", count(job.spikes ?? latestCurve(job)?.spikes)],
     ["recording", time(job.recorded_s)], ["channels", count(job.n_channels)], [ACTIVE.has(job.state) ? "running for" : "took", time(job.seconds)],
