@@ -109,7 +109,9 @@ def opened(program: str, address: str) -> Iterator[Page]:
             with urlopen(Request(f"http://127.0.0.1:{port}/json/new?{address}", method="PUT")) as answer:
                 target = json.load(answer)["webSocketDebuggerUrl"]
             socket = loop.run_until_complete(_connect(target))
-            yield Page(loop, socket)
+            page = Page(loop, socket)
+            page.until("location.href !== 'about:blank' && document.readyState === 'complete'")
+            yield page
             socket.close()
         finally:
             process.terminate()

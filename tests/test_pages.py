@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import threading
 import time
@@ -171,6 +172,18 @@ def test_a_sort_whose_process_died_is_shown_as_killed(client: distributed.Client
         announcer.client = client  # the connection was only lost for a while
         announcer.tell("line", line="here again")
         assert latest(client, "running")["log"][-1] == "here again"
+
+
+def test_lines_are_told_that_nobody_else_wants(client: distributed.Client, caplog: pytest.LogCaptureFixture):
+    log = logging.getLogger("yass_dask")
+    before = log.level, log.propagate
+    with caplog.at_level("WARNING"), announced(client, recording(), "out"):
+        log.info("a detail")
+        log.warning("a warning")
+        latest(client, "queued")
+    assert [line.split(" ", 1)[1] for line in latest(client, "done")["log"]] == ["INFO a detail", "WARNING a warning"]
+    assert [record.getMessage() for record in caplog.records if record.name == "yass_dask"] == ["a warning"]
+    assert (log.level, log.propagate) == before
 
 
 def test_a_submitted_sort_is_shown_before_its_process_comes(client: distributed.Client, monkeypatch):

@@ -91,10 +91,9 @@ def announced(client: distributed.Client, recording: Recording, out: str) -> Ite
     if _add_page(client) and (page := announcer.page()):
         _log.info("watch the sort at %s", page)
     announcer.begin(recording, out, "queued", "waits for workers")
-    handler = _Lines(announcer)
-    _log.addHandler(handler)
     try:
-        yield announcer
+        with _lines_told(announcer):
+            yield announcer
     except KeyboardInterrupt:
         announcer.end("cancelled", "interrupted; the same command goes on from what is finished")
         raise
@@ -103,8 +102,6 @@ def announced(client: distributed.Client, recording: Recording, out: str) -> Ite
         raise
     else:
         announcer.end("done")
-    finally:
-        _log.removeHandler(handler)
 
 
 def _add_page(client: distributed.Client) -> bool:
@@ -118,15 +115,34 @@ def _add_page(client: distributed.Client) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def _lines_told(announcer: Announcer) -> Iterator[None]:
+    """Tell every line of the log, also where nobody else wants them: who does sees what he saw without us."""
+    before, wanted = (_log.level, _log.propagate), _log.getEffectiveLevel()
+    handler = _Lines(announcer, wanted)
+    _log.addHandler(handler)
+    if wanted > logging.INFO:
+        _log.setLevel(logging.INFO)
+        _log.propagate = False  # the handler passes on
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        _log.setLevel(before[0])
+        _log.propagate = before[1]
+
+
 class _Lines(logging.Handler):
-    def __init__(self, announcer: Announcer) -> None:
+    def __init__(self, announcer: Announcer, wanted: int) -> None:
         super().__init__(logging.INFO)
-        self.announcer = announcer
+        self.announcer, self.wanted = announcer, wanted
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "file_only", False):  # the page shows the stages themselves
             self.announcer.tell("line", line=self.format(record))
+        if not _log.propagate and _log.parent is not None and record.levelno >= self.wanted:
+            _log.parent.handle(record)
 
 
 class AnnouncedProgress:
