@@ -185,6 +185,7 @@ def _hear_spikes(job: JobView, told: Mapping[str, Any]) -> None:
 
 def _hear_units(job: JobView, told: Mapping[str, Any]) -> None:
     job.units = list(told["units"])
+    job.found["units"] = len(job.units)
     job.versions["units"] += 1
 
 

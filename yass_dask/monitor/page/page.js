@@ -82,11 +82,10 @@ const ticks = (low, high, most) => {
   for (let at = Math.ceil(low / step) * step; at <= high + step * 1e-6; at += step) found.push(+at.toFixed(6));
   return found;
 };
-const timeTick = (at, whole) => whole > 7200 ? +(at / 3600).toFixed(2) + " h" : whole > 300 ? +(at / 60).toFixed(2) + " min" : at + " s";
-const timeTicks = whole => {
-  const unit = whole > 7200 ? 3600 : whole > 300 ? 60 : 1;
-  return ticks(0, whole / unit, 8).map(at => at * unit);
-};
+const depthTick = (um, low, high) => high - low > 1500 ? +(um / 1000).toFixed(2) + " mm" : um + " um";
+const timeUnit = whole => whole > 7200 ? [3600, " h"] : whole > 300 ? [60, " min"] : [1, " s"];
+const timeTick = (at, whole) => at === 0 ? "0" : +(at / timeUnit(whole)[0]).toFixed(2) + timeUnit(whole)[1];
+const timeTicks = whole => ticks(0, whole / timeUnit(whole)[0], 8).map(at => at * timeUnit(whole)[0]);
 
 // --- what a job looks like ---
 
@@ -132,8 +131,10 @@ const showJob = job => {
     ["x real time", running && last.parts > 1 ? last.x_real_time?.toFixed(1) ?? ""
       : job.state === "done" && job.stages.every(s => !s.found) ? (job.recorded_s / job.seconds).toFixed(1) : ""],
     ["left of stage", running ? time(last.left_s) : ""],
-    ["units", count(job.units ?? (drawn.units?.length || undefined))], ["spikes", count(job.spikes ?? latestCurve(job)?.spikes)],
-    ["recording", time(job.recorded_s)], ["channels", count(job.n_channels)], [ACTIVE.has(job.state) ? "running for" : "took", time(job.seconds)],
+    ["units", count(job.units)],
+    job.spikes === undefined ? ["spikes so far", count(latestCurve(job)?.spikes)] : ["spikes", count(job.spikes)],
+    ["recording", time(job.recorded_s)], ["channels", count(job.n_channels)],
+    [job.state === "running" ? "running for" : ACTIVE.has(job.state) ? "waiting for" : "took", time(job.seconds)],
   ].filter(([, value]) => value !== "");
   if (changed("facts", facts)) {
     place("facts").replaceChildren(...facts.map(([name, value]) => {
@@ -144,11 +145,16 @@ const showJob = job => {
     }));
   }
   showStages(job.stages);
+  if (changed("begun", job.id, job.stages.length > 0)) {
+    place("charts").hidden = !job.stages.length;
+    redraw();
+  }
   if (changed("errors", job.errors)) {
     place("errors").replaceChildren(...job.errors.map(e => make("pre", `${e.stage} ${e.chunk}\n${e.error}`, "error")));
   }
   if (changed("log", job.log)) {
     const log = place("log");
+    place("lines").hidden = !job.log.length;
     log.textContent = job.log.join("\n");
     log.scrollTop = log.scrollHeight;
   }
@@ -186,7 +192,7 @@ const showDrift = job => {
   pen.strokeStyle = colour("--line"); pen.fillStyle = colour("--quiet");
   pen.textAlign = "right"; pen.textBaseline = "middle";
   ticks(low, high, 6).forEach(um => {
-    pen.fillText(um + " um", LEFT - 6, y(um));
+    pen.fillText(depthTick(um, low, high), LEFT - 6, y(um));
     pen.beginPath(); pen.moveTo(LEFT, y(um)); pen.lineTo(right, y(um)); pen.stroke();
   });
   pen.textAlign = "center"; pen.textBaseline = "alphabetic";
@@ -209,9 +215,10 @@ const showProbe = () => {
   const figure = place("probe"), svg = figure.querySelector("svg"), channels = drawn.channels ?? [], units = drawn.units ?? [];
   const w = svg.clientWidth, h = svg.clientHeight, [low, high] = depths(), bottom = h - BELOW;
   const xs = channels.map(c => c[0]), left = xs.reduce((a, b) => Math.min(a, b), Infinity);
-  const wide = xs.reduce((a, b) => Math.max(a, b), -Infinity) - left || 1, perY = (bottom - ABOVE) / (high - low);
-  const perX = Math.min((w - 44) / wide, Math.max(perY, .45 * (w - 44) / wide));  // a thin probe is drawn wider than it is
-  const x = um => w / 2 + (um - left - wide / 2) * perX, y = um => bottom - (um - low) * perY;
+  const wide = xs.reduce((a, b) => Math.max(a, b), -Infinity) - left || 1, room = w - LEFT - 34;
+  const perY = Math.min((bottom - ABOVE) / (high - low), room / wide), perX = Math.max(perY, .45 * room / wide);
+  const x = um => LEFT + 17 + room / 2 + (um - left - wide / 2) * perX;  // a thin probe is drawn wider than it is
+  const y = um => (bottom + ABOVE + (high - low) * perY) / 2 - (um - low) * perY;
   const dots = channels.map(([a, b]) => `M${x(a).toFixed(1)} ${y(b).toFixed(1)}h0`).join("");
   const dot = Math.max(1.5, Math.min(5, 60 / Math.sqrt(channels.length || 1)));
   const most = units.reduce((a, u) => Math.max(a, u.height_sd), 1), there = new Map();
@@ -223,7 +230,9 @@ const showProbe = () => {
     const name = draw("title", {}, `unit ${u.unit}: ${u.height_sd} sd, ${count(u.spikes)} spikes`);
     return draw("circle", {class: "unit", ...about}, name);
   });
-  svg.replaceChildren(draw("path", {class: "channels", d: dots, "stroke-width": dot}), ...circles);
+  const labels = ticks(low, high, 12 * perY * (high - low) / h).map(um =>
+    draw("text", {x: LEFT - 6, y: y(um) + 4, "text-anchor": "end"}, depthTick(um, low, high)));
+  svg.replaceChildren(...labels, draw("path", {class: "channels", d: dots, "stroke-width": dot}), ...circles);
   svg.dataset.units = units.length; svg.dataset.channels = channels.length;
   figure.querySelector("figcaption").textContent = units.length
     ? `${count(units.length)} units, area by height` : "Probe: no units yet";
@@ -246,7 +255,7 @@ const showCurve = job => {
   const most = all.reduce((a, b) => Math.max(a, b ?? 0), 0) || 1;
   const y = rate => bottom - (bottom - ABOVE) * rate / (1.05 * most);
   const at = curve => i => LEFT + (right - LEFT) * Math.min((i + .5) * curve.bin_s, job.recorded_s) / job.recorded_s;
-  const parts = ticks(0, 1.05 * most, 3).flatMap(rate => [
+  const parts = ticks(0, 1.05 * most, 5).flatMap(rate => [
     draw("line", {class: "grid", x1: LEFT, x2: right, y1: y(rate), y2: y(rate)}),
     draw("text", {x: LEFT - 6, y: y(rate) + 4, "text-anchor": "end"}, rate >= 10000 ? rate / 1000 + "k" : rate + ""),
   ]);
@@ -259,18 +268,24 @@ const showCurve = job => {
   svg.replaceChildren(...parts);
   svg.dataset.spikes = now?.spikes ?? 0;
   figure.querySelector("figcaption").textContent = !now ? "Spikes per second: none yet"
-    : `Spikes per second: ${now.stage === "sorting" ? "the result" : now.stage}` + (before ? `; before, in grey: ${before.stage}` : "");
+    : `Spikes per second: ${now.stage === "sorting" ? "the result" : now.stage}`
+      + (before ? `; before, in grey: ${before.stage}` : "");
 };
 
 // --- workers, and what watching costs ---
 
+const workerName = w => {
+  const whole = make("span", w.name);
+  if (w.name !== w.address) whole.append(make("span", ` (${w.address})`, "spare"));
+  return {node: whole};
+};
 const showWorkers = workers => {
   if (!changed("workers", workers)) return;
   const gpu = g => g ? `${g.percent ?? "?"} %, ${size(g.memory_mb)} of ${size(g.limit_mb)}` : "no GPU";
   place("workers").replaceChildren(workers.length ? table(
     ["worker", "~host", "memory", "#used", "#budget", "#CPU", "GPU", "#running", "#~waiting", "~resources"],
-    workers.map(w => ({
-      cells: [w.name.includes("://") ? w.address : `${w.name} (${w.address})`, w.host, bar(w.memory_mb, w.limit_mb), size(w.memory_mb),
+    workers.sort((a, b) => a.name.localeCompare(b.name, "en", {numeric: true})).map(w => ({
+      cells: [workerName(w), w.host, bar(w.memory_mb, w.limit_mb), size(w.memory_mb),
         w.limit_mb ? size(w.limit_mb) : "none", w.cpu_percent + " %", gpu(w.gpu), w.running, w.waiting,
         Object.entries(w.resources).map(r => r.join(" ")).join(", ")],
       data: {worker: w.address},
@@ -297,6 +312,9 @@ const choose = jobs => {
 };
 const redraw = () => {
   if (!latest) return;
+  const xs = (drawn.channels ?? []).map(c => c[0]), [low, high] = depths();
+  const wide = xs.reduce((a, b) => Math.max(a, b), -Infinity) - xs.reduce((a, b) => Math.min(a, b), Infinity);
+  place("charts").className = wide > (high - low) / 2 ? "broad" : "";
   written.delete("curve");
   showDrift(latest); showProbe(); showCurve(latest);
 };
