@@ -212,6 +212,23 @@ def test_a_submitted_sort_is_shown_before_its_process_comes(client: distributed.
     assert "yass status never" in latest(client, "killed")["message"]
 
 
+def test_a_sort_that_does_not_wait_has_the_same_name_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("YASS_JOBS", str(tmp_path / "jobs"))
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        job = yass_dask.sort(recording(), tmp_path / "out", client=client, wait=False)
+        before = json.loads(get(client, "yass.json"))["jobs"]
+        sorting = job.wait(120)
+        after = latest(client, "done")
+    assert [shown["id"] for shown in before] == [job.id] == [after["id"]]
+    assert before[0]["state"] == "submitted" and before[0]["out"] == str(tmp_path / "out")
+    assert after["spikes"] == sorting.n_spikes
+
+
 def test_one_job_in_full_and_the_others_in_short(client: distributed.Client):
     for name in ("first", "second"):
         with announced(client, recording(), name):
