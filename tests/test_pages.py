@@ -24,7 +24,7 @@ from yass_dask.errors import InputError
 from yass_dask.monitor import pages
 from yass_dask.monitor.announce import JOB, announced, submitted
 from yass_dask.monitor.progress import Part, SilentProgress
-from yass_dask.monitor.summaries import MOST_BINS, MOST_PEAKS, Bins, share_of_peaks
+from yass_dask.monitor.summaries import MOST_BINS, MOST_PEAKS, Bins, peaks_of_all, share_of_peaks
 from yass_dask.monitor.views import MOST_CELLS, Curve, JobView, StageView
 from yass_dask.store import Store
 
@@ -205,6 +205,8 @@ def test_a_submitted_sort_is_shown_before_its_process_comes(client: distributed.
     with announced(client, recording(), "out"):
         JOB.reset(token)
         assert latest(client, "queued")["id"] == "abcd"
+        submitted(client, "abcd", recording(), "out")  # told too late
+        assert latest(client, "queued")["id"] == "abcd"
     assert [job["id"] for job in json.loads(get(client, "yass.json"))["jobs"]].count("abcd") == 1
     submitted(client, "never", recording(), "out")
     latest(client, "submitted")
@@ -331,6 +333,19 @@ def test_rates_are_told_of_what_was_looked_at_only():
     curve.add(1, [3, 0], [2.0, 1.0])
     curve.add(2, [5], [1.0])
     assert curve.facts() == {"stage": "deconvolve", "bin_s": 2.0, "spikes": 8, "spikes_per_s": [None, 1.5, 2.5, None]}
+
+
+@pytest.mark.parametrize("n_rows", [0, 5, MOST_PEAKS, 10 * MOST_PEAKS])
+def test_peaks_of_a_table_come_from_all_of_it(n_rows: int):
+    probe = recording().probe
+    rows = np.arange(n_rows)
+    table = {"sample_index": rows * 300, "channel_index": rows % 4, "amplitude": np.full(n_rows, -7.5)}
+    columns = {name: np.frombuffer(column, "i4") for name, column in peaks_of_all(table, 30_000.0, probe).items()}
+    seconds = columns["seconds"]
+    assert len(set(seconds.tolist())) == len(seconds) == min(n_rows, MOST_PEAKS)
+    assert not n_rows or (seconds[0] == 0 and seconds[-1] == n_rows - 1)
+    assert set(columns["height_sd"].tolist()) <= {750}
+    assert set(columns["depth_um"].tolist()) <= set((100 * probe.positions[:, 1]).tolist())
 
 
 @pytest.mark.parametrize("n_parts", [1, 7, 3 * MOST_PEAKS])

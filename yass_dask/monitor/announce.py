@@ -33,7 +33,7 @@ JOB: ContextVar[str] = ContextVar("job", default="")
 """Id of the job (see `jobs`) that this process is: the page calls it the same."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Announcer:
     """Tells the scheduler of one sort."""
 
@@ -45,7 +45,7 @@ class Announcer:
 
     def tell(self, what: str, **facts: Any) -> None:
         """Tell something; a sort does not end because nobody hears it."""
-        with self.counted():
+        with contextlib.suppress(Exception), self.counted():
             self.client.log_event(TOPIC, {"what": what, "job": self.job, **facts})
 
     @contextlib.contextmanager
@@ -121,9 +121,9 @@ def _lines_told(announcer: Announcer) -> Iterator[None]:
     before, wanted = (_log.level, _log.propagate), _log.getEffectiveLevel()
     handler = _Lines(announcer, wanted)
     _log.addHandler(handler)
-    if wanted > logging.INFO:
+    if handler.passes_on:
         _log.setLevel(logging.INFO)
-        _log.propagate = False  # the handler passes on
+        _log.propagate = False
     try:
         yield
     finally:
@@ -136,12 +136,14 @@ class _Lines(logging.Handler):
     def __init__(self, announcer: Announcer, wanted: int) -> None:
         super().__init__(logging.INFO)
         self.announcer, self.wanted = announcer, wanted
+        self.passes_on = wanted > logging.INFO
+        """Lines of the wanted level, to those who would have had them"""
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "file_only", False):  # the page shows the stages themselves
             self.announcer.tell("line", line=self.format(record))
-        if not _log.propagate and _log.parent is not None and record.levelno >= self.wanted:
+        if self.passes_on and _log.parent is not None and record.levelno >= self.wanted:
             _log.parent.handle(record)
 
 
@@ -200,8 +202,7 @@ class AnnouncedProgress:
         if limit:
             peaks = part.read(("sample_index", "channel_index", "amplitude"))
             rate, probe = self.recording.sampling_rate, self.recording.probe
-            columns = summaries.some_peaks(peaks, limit, rate, probe)
-            self.announcer.tell("peaks", columns=columns, anew=self._n_ended == self._n_found)
+            self.announcer.tell("peaks", columns=summaries.some_peaks(peaks, limit, rate, probe))
 
     def _tell_spikes(self, stage: str, part: Part) -> None:
         counts = self._bins.count_spikes(part.read(("sample_index",))["sample_index"])
@@ -211,7 +212,7 @@ class AnnouncedProgress:
         """A stage of which something was found finished is complete: what was found is shown too."""
         table, rate = self.store.open(name), self.recording.sampling_rate
         if name == PEAKS:
-            columns = summaries.peaks_of_all(table, self._n_parts, rate, self.recording.probe)
+            columns = summaries.peaks_of_all(table, rate, self.recording.probe)
             self.announcer.tell("peaks", columns=columns, anew=True)
         elif name.startswith(PURSUITS):
             counts = self._bins.count_all(table["sample_index"])

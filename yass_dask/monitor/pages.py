@@ -94,7 +94,9 @@ class SortPages(SchedulerPlugin):
     def _hear(self, what: str, job_id: str, told: dict[str, Any]) -> None:
         now = time.time()
         if what == "begin":
-            self.jobs.pop(job_id, None)  # it was submitted before
+            if told["state"] == "submitted" and job_id in self.jobs:
+                return  # its process was faster
+            self.jobs.pop(job_id, None)
             self.jobs[job_id] = JobView(job_id, began=now, **told)
             for old in list(self.jobs)[:-MOST_JOBS]:
                 del self.jobs[old]

@@ -20,7 +20,8 @@ MOST_BINS = 240
 """A curve over a recording has at most so many points."""
 MOST_PEAKS = 8000
 """Drawn as a raster of a whole recording: enough to see drift."""
-READ_ROWS = 1_000_000
+READ_ROWS, PIECES = 1_000_000, 40
+"""Of tables on disk: rows read at once, and places that peaks are taken from"""
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,13 @@ def some_peaks(peaks: Mapping[str, np.ndarray], limit: int, sampling_rate: float
     return {name: np.round(100 * values).astype(np.int32).tobytes() for name, values in columns.items()}
 
 
-def peaks_of_all(table: Mapping[str, Any], n_pieces: int, sampling_rate: float, probe: Probe) -> dict[str, bytes]:
+def peaks_of_all(table: Mapping[str, Any], sampling_rate: float, probe: Probe) -> dict[str, bytes]:
     """The same of a finished stage: rows from places evenly spread over its table."""
     names = ("sample_index", "channel_index", "amplitude")
     n_rows = table["sample_index"].shape[0]
-    each = max(1, MOST_PEAKS // n_pieces)
-    starts = np.unique(np.linspace(0, max(0, n_rows - each), n_pieces).astype(np.int64))
+    n_pieces = PIECES if n_rows > MOST_PEAKS else 1
+    each = MOST_PEAKS // n_pieces
+    starts = np.linspace(0, max(0, n_rows - each), n_pieces).astype(np.int64)
     pieces = {name: [np.asarray(table[name][start : start + each]) for start in starts] for name in names}
     joined = {name: np.concatenate(rows) for name, rows in pieces.items()}
     return some_peaks(joined, MOST_PEAKS, sampling_rate, probe)

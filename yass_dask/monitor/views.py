@@ -44,7 +44,7 @@ class StageView:
         before, now = self.chunks.get(chunk), STATES.get(finish)
         if now is not None:
             self.chunks[chunk] = now
-        elif before == "handed":  # its worker died
+        elif before == "handed":  # to a worker that died, whether it had come to it or not
             self.chunks[chunk] = "waiting"
             self.redone.add(chunk)
         elif before is None:
