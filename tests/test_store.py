@@ -440,8 +440,8 @@ def _run_backwards(folder: Path, fail_at: str) -> None:
     """Compute the chunks of the first stage last first, so that a failure leaves the last ones."""
 
     class Backwards(Executor):
-        def run(self, tasks: Any, on_done: Any, *, label: str = "") -> None:
-            super().run(dict(reversed(tasks.items())), on_done, label=label)
+        def run(self, tasks: Any, on_done: Any, **told: Any) -> None:
+            super().run(dict(reversed(tasks.items())), on_done, **told)
 
     sort(folder, Work(fail_at=fail_at), executor=Backwards("sync"))
 

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask import subsample
-from yass_dask.backends import kernel
-from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks, joined_traces
+from yass_dask.backends import GPU, kernel, on_host
+from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks, joined_traces, read_ahead
 from yass_dask.events import Events, between
 from yass_dask.kernels.bank import Bank, no_spikes
 from yass_dask.kernels.bank import Spikes as BlockSpikes
@@ -178,7 +178,7 @@ def _deconvolve(
     pursuer = _Pursuer(clean, noise, halo, params.n_sweeps, backend)
     parts = chunk_tasks("deconvolve", pursuer.chunk, clean.recording, halo, bank, even)
     recipe = params.model_dump() | {"stride": list(clean.recording.stride)}
-    return LazyParts(parts, recipe, 2, Events)
+    return LazyParts(parts, recipe, 2, Events, reads_traces=True)
 
 
 @dataclass(frozen=True)
@@ -195,13 +195,13 @@ class _Pursuer:
         """Spikes of a chunk's blocks, those of its even blocks as they are given."""
         bank = stored.load()
         given = EMPTY_SPIKES if even is None else even.within(chunk.start - self.halo, chunk.stop + self.halo)
-        found = []
-        for block in blocks(overlapped, chunk, self.halo):
-            if even is not None and block.number % 2 == 0:
-                found.append(between(given, block.start, block.stop))
-            else:
-                found.append(self._block(block, bank, given, even is not None))
-        return {name: np.concatenate([empty, *(f[name] for f in found)]) for name, empty in EMPTY_SPIKES.items()}
+        stand = [b for b in blocks(overlapped, chunk, self.halo) if even is not None and b.number % 2 == 0]
+        found = {block.number: between(given, block.start, block.stop) for block in stand}
+        others = [b for b in blocks(overlapped, chunk, self.halo) if b.number not in found]
+        for block in read_ahead(others, self.backend in GPU):
+            found[block.number] = self._block(block, bank, given, even is not None)
+        in_order = [found[number] for number in sorted(found)]
+        return {name: np.concatenate([empty, *(f[name] for f in in_order)]) for name, empty in EMPTY_SPIKES.items()}
 
     def _block(self, block: Block, bank: Bank, given: dict, core_only: bool) -> dict[str, np.ndarray]:
         if len(bank.norms) == 0:
@@ -215,13 +215,15 @@ class _Pursuer:
         rows = near["sample_index"] - origin
         fixed = BlockSpikes(rows, near["unit_index"], near["shift"], near["amplitude"], near["log_odds"])
         first, last = (self.halo, self.halo + block.stop - block.start) if core_only else (0, len(correlation))
-        found = kernel("pursue", self.backend)(
-            correlation,
-            bank=bank,
-            given=fixed if core_only else no_spikes(),
-            first=first,
-            stop=last,
-            n_sweeps=self.n_sweeps,
+        found = on_host(
+            kernel("pursue", self.backend)(
+                correlation,
+                bank=bank,
+                given=fixed if core_only else no_spikes(),
+                first=first,
+                stop=last,
+                n_sweeps=self.n_sweeps,
+            )
         )
         spikes: dict[str, np.ndarray] = {
             "sample_index": found.row.astype(np.int64) + origin,
@@ -284,5 +286,5 @@ def residual(clean: Clean, templates: Templates, spikes: Events, backend: str = 
 
 def _residual_chunk(overlapped: np.ndarray | Rows, chunk: Chunk, source: Residual) -> np.ndarray:
     near = source.within(chunk.start, chunk.stop)
-    cores = [near.to_sd(b.traces[: b.stop - b.start], b.start) for b in blocks(overlapped, chunk, 0)]
+    cores = [on_host(near.to_sd(b.traces[: b.stop - b.start], b.start)) for b in blocks(overlapped, chunk, 0)]
     return np.concatenate(cores)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from yass_dask.backends import resolve
+from yass_dask.backends import checked
 from yass_dask.chunked import Stride
 from yass_dask.cluster import ClusterParams, cluster, gather_units
 from yass_dask.conditioning import PreprocessParams
@@ -98,7 +98,7 @@ def sort(
     recording : Recording
     store : path of the output folder, or a Store
     params : SortParams, default SortParams()
-    backend : "auto", "numpy" or "numba"
+    backend : "numpy", "numba", "jax", "cupy", or "auto": what the workers have, see `runtime.devices`
     client : where it runs: a dask client, an Executor; None takes the current client, else threads
     seed : part of the recipe; no stage draws random numbers at present
     progress : what shows the progress; None shows nothing
@@ -113,14 +113,14 @@ def sort(
     InputError
         Bad recording, params or folder.
     """
-    params, backend = params or SortParams(), resolve(backend)
+    params, backend = params or SortParams(), checked(backend)
     refuse_too_short(recording, params.templates)
     if not wait:
         from yass_dask.jobs import start_sort
 
         return start_sort(recording, store, params, backend=backend, client=client, seed=seed)
     surroundings = running(recording, store, backend=backend, client=client, seed=seed, progress=progress)
-    with surroundings as (keep, folder, shown):
+    with surroundings as (keep, folder, shown, backend):
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
         noise = keep("noise", measure_noise(clean, params.preprocess, backend))

@@ -17,8 +17,10 @@ import psutil
 from yass_dask.monitor.announce import AnnouncedProgress, announced
 from yass_dask.monitor.progress import unless_given
 from yass_dask.runtime import Executor, choose
+from yass_dask.runtime.devices import choose_backend
 from yass_dask.sources import files_of
 from yass_dask.store import Keep, Store
+from yass_dask.store.stage import backend_of
 
 if TYPE_CHECKING:
     import distributed
@@ -43,10 +45,11 @@ def running(
     seed: int,
     progress: Progress | None,
     if_exists: IfExists = "skip",
-) -> Iterator[tuple[Keep, Path, Progress]]:
+) -> Iterator[tuple[Keep, Path, Progress, str]]:
     """Hold the folder and the executor while a sort runs; write metadata.yaml when it has ended well.
 
-    Gives `keep`, which persists a stage or finds it persisted, the output folder, and what shows the progress.
+    Gives `keep`, which persists a stage or finds it persisted, the output folder, what shows the progress, and the
+    backend that was chosen.
     """
     opened = store if isinstance(store, Store) else Store(store, if_exists)
     executor = client if isinstance(client, Executor) else choose(client)
@@ -61,10 +64,11 @@ def running(
             ready = replace(ready, announcer=announcer)
             shown = AnnouncedProgress(announcer, recording, opened, shown)
         ready.check_sees(files_of(recording.source), opened.path)
+        backend = choose_backend(backend, ready.client, backend_of(opened.zarr_path / "preprocess"))
         keep = opened.run(recording, backend=backend, seed=seed, executor=ready, progress=shown)
         startup = time.time() - psutil.Process().create_time()
         _log.info("%s backend, seed %d, %d chunks", backend, seed, len(recording.chunks))
-        yield keep, opened.path, keep.run.progress
+        yield keep, opened.path, keep.run.progress, backend
         facts = {
             "startup_s": round(startup, 3),
             "total_s": round(time.time() - began, 3),

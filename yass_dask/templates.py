@@ -170,7 +170,7 @@ def average(traces: StandardTraces, events: Events, params: TemplatesParams, bac
     n_samples = before + recording.samples(params.after_ms) + margin + 1
     averager = _Averager(traces, before, n_samples, local_channels(recording, params.max_channels), backend)
     parts = chunk_tasks("templates", averager.sums, recording, averager.halo, events)
-    return LazyParts(parts, params, 2, lambda table: _open_means(table, margin), reduce=_means)
+    return LazyParts(parts, params, 2, lambda table: _open_means(table, margin), reduce=_means, reads_traces=True)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def check(options: SortOptions) -> Checked:
     from yass_dask.logs import check_level
 
     check_level(options.logger_level)
-    backends.resolve(options.backend)
+    backends.checked(options.backend)
     loaded = config.load(options.config)
     params = config.sort_params(config.override(loaded.stage_params(), options.overrides), "params and --set")
     return Checked(

@@ -18,6 +18,12 @@ from yass_dask.store.disk import read_json, write_json
 from yass_dask.store.recipe import Recipe, hash_of
 
 
+def backend_of(folder: Path) -> str | None:
+    """Backend by which the stage in a folder was begun; None where there is none."""
+    found: str | None = read_json(folder / zarrays.ATTRIBUTES_FILE).get("recipe", {}).get("backend")
+    return found
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage's folder together with the recipe it is being made by; tasks carry it."""
