@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -89,11 +89,11 @@ class Page:
         path.write_bytes(base64.b64decode(data))
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened(program: str, address: str) -> Iterator[Page]:
     """Open a page in a browser of its own; it is closed with the context."""
     loop = asyncio.new_event_loop()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # its helpers may write to the last
         options = [
             "--headless",
             "--no-sandbox",
@@ -112,7 +112,9 @@ def opened(program: str, address: str) -> Iterator[Page]:
             page = Page(loop, socket)
             page.until("location.href !== 'about:blank' && document.readyState === 'complete'")
             yield page
-            socket.close()
+            with contextlib.suppress(ConnectionError):
+                page.call("Browser.close")
+            process.wait(PATIENCE_S)
         finally:
             process.terminate()
             process.wait()
