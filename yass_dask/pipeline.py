@@ -148,7 +148,7 @@ def sort(
 
 def told(shown: Progress, sorting: Sorting) -> Sorting:
     """The sorting, after the progress was told what there is."""
-    shown.found(units=sorting.n_units, spikes=sorting.n_spikes)
+    shown.sorted(sorting)
     return sorting
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from yass_dask.monitor.announce import AnnouncedProgress, announced
-from yass_dask.monitor.progress import SilentProgress
+from yass_dask.monitor.progress import unless_given
 from yass_dask.runtime import Executor, choose
 from yass_dask.runtime.devices import choose_backend
 from yass_dask.sources import files_of
@@ -55,13 +55,17 @@ def running(
     executor = client if isinstance(client, Executor) else choose(client)
     began = time.time()
     with opened.lock(), executor.open() as ready, contextlib.ExitStack() as stack:
-        ready.check_sees(files_of(recording.source), opened.path)
-        backend = choose_backend(backend, ready.client, backend_of(opened.zarr_path / "preprocess"))
+        shown = unless_given(progress)
+        if progress is None:
+            stack.callback(shown.close)
         if ready.client is not None:
             announcer = stack.enter_context(announced(ready.client, recording, str(opened.path)))
+            shown.found(page=announcer.page())
             ready = replace(ready, announcer=announcer)
-            progress = AnnouncedProgress(announcer, recording, progress or SilentProgress())
-        keep = opened.run(recording, backend=backend, seed=seed, executor=ready, progress=progress)
+            shown = AnnouncedProgress(announcer, recording, opened, shown)
+        ready.check_sees(files_of(recording.source), opened.path)
+        backend = choose_backend(backend, ready.client, backend_of(opened.zarr_path / "preprocess"))
+        keep = opened.run(recording, backend=backend, seed=seed, executor=ready, progress=shown)
         startup = time.time() - psutil.Process().create_time()
         _log.info("%s backend, seed %d, %d chunks", backend, seed, len(recording.chunks))
         yield keep, opened.path, keep.run.progress, backend

@@ -16,7 +16,7 @@ from dask.delayed import Delayed
 from yass_dask.backends import CPU
 from yass_dask.chunked import LazyParts, LazyTraces
 from yass_dask.monitor.peak import PeakMemory
-from yass_dask.monitor.progress import Progress
+from yass_dask.monitor.progress import Part, Progress
 from yass_dask.store import parts, traces, zarrays
 from yass_dask.store.disk import readable_errors
 from yass_dask.store.recipe import INPUT_CHANGED, Recipe, changes, hash_of, params_of, plain
@@ -150,7 +150,7 @@ class Keep:
         name, n_found = stage.name, n_parts - len(tasks)
 
         def done(part: str) -> None:
-            self.run.progress.advance(name, partial(parts.read, stage, part))
+            self.run.progress.advance(name, Part(part, partial(parts.read, stage, part)))
 
         self._log_found(name, n_found, n_parts)
         self.computed[name] = len(tasks)
