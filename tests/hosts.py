@@ -123,7 +123,7 @@ def cluster(folder: Path, scheduler: Host, workers: Sequence[Host]) -> Iterator[
         log, options = folder / "scheduler.log", ("--host", scheduler.address, "--port", 0, "--dashboard-address", ":0")
         process = scheduler.start(*dask, "scheduler", *options, "--scheduler-file", told, log=log)
         stack.callback(end, process)
-        wait_for(told.exists, process)
+        wait_for(lambda: told.exists() and told.read_text().endswith("}"), process)  # it is not written in one step
         address = json.loads(told.read_text())["address"]
         started = []
         for k, host in enumerate(workers):
@@ -136,11 +136,11 @@ def cluster(folder: Path, scheduler: Host, workers: Sequence[Host]) -> Iterator[
         yield Cluster(address, process, tuple(started))
 
 
-def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
     """Wait until something is so, as long as a process lives."""
     began = time.monotonic()
     while not ready():
-        assert process.poll() is None, f"{process.args} ended"
+        assert process is None or process.poll() is None, f"{process} ended"
         assert time.monotonic() - began < PATIENCE_S
         time.sleep(0.0005)
 
