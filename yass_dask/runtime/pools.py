@@ -60,9 +60,13 @@ def answered_by(client: distributed.Client | None) -> Iterator[None]:
 
 
 def _lost(client: distributed.Client, error: Exception) -> bool:
-    from distributed.comm import CommClosedError
-
-    return client.status != "running" or isinstance(error, CommClosedError)
+    """Whether the scheduler is gone; the client may not know it yet."""
+    if client.status == "running" and isinstance(error, OSError):
+        try:
+            client.nthreads()
+        except Exception:
+            return True
+    return client.status != "running"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LARGE_BYTES = 256
 """Smaller arrays travel with the job."""
 
+TRIES = 5
+"""Times that arrays are handed out."""
+
 _kept: dict[str, dict[int, np.ndarray]] = {}
 """In a worker: arrays by stage and number."""
 
@@ -38,11 +41,20 @@ class SharedArrays:
         if self.arrays is None:
             self.arrays = {}
             _pack(job, self.arrays, new=True)
-            plugin = _Keeping(self.label, self.arrays)
-            self.client.register_plugin(plugin, name=self.name)
+            self._hand_out(_Keeping(self.label, self.arrays))
             with contextlib.suppress(Exception):  # the scheduler may forbid plugins
                 self.client.register_plugin(_Releasing())
         return PackedJob(self.label, _pack(job, self.arrays, new=False))
+
+    def _hand_out(self, plugin: _Keeping) -> None:
+        """Give the arrays to all workers; one that dies at that moment fails the call for all."""
+        for attempt in range(TRIES):
+            try:
+                self.client.register_plugin(plugin, name=self.name)
+                return
+            except OSError:
+                if attempt == TRIES - 1 or self.client.status != "running":
+                    raise
 
     def close(self) -> None:
         """The workers may forget the arrays."""
