@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.accuracy.lines import read
 from benchmarks.scheduling.__main__ import RESULTS
-from benchmarks.scheduling.growth import FIRST, LAST, pieces_of, power, stage_names, stages_of
+from benchmarks.scheduling.growth import FIRST, LAST, Size, client_seconds, pieces_of, power, stage_names, stages_of
 from benchmarks.scheduling.report import BANDWIDTHS, report, silent
 from benchmarks.scheduling.schedule import Costs, Stage, makespan, stage_seconds
 from yass_dask import SortParams, Store
@@ -67,6 +67,18 @@ def test_powers():
     assert power(1.0, 100.0, 2.0) == 2, "at most"
     assert power(2.0, 1.0, 2.0) == 0, "at least"
     assert power(0.0, 1.0, 2.0) == power(1.0, 1.0, 1.0) == 0, "nothing to be told"
+
+
+def test_the_client_plans_once_and_handles_every_event():
+    """Something that grows with the square root of the channels, and so much a channel and second."""
+
+    def spent(size: Size) -> float:
+        return 3 * size.channels**0.5 + 1e-3 * size.channels * size.seconds
+
+    sizes = [Size(16, 60), Size(64, 60), Size(16, 240)]
+    for size in (*sizes, Size(384, 24 * 3600)):
+        assert client_seconds([spent(one) for one in sizes], sizes, size) == pytest.approx(spent(size))
+    assert client_seconds([5, 5, 4], sizes, Size(384, 3600)) == 5, "nothing seen to grow"
 
 
 def test_stages_and_their_pieces_are_those_of_a_sort(small_sorted):

@@ -1,8 +1,8 @@
 """Stages of a recording that was not sorted, from the tasks of three that were.
 
 The pieces of a stage are cut as the sort cuts them. What all of its tasks take together grows as a power of the
-channels and as a power of the seconds looked at, each the power between two of the sorts; a stage that goes through the
-whole recording grows with its length, whatever they say.
+channels and as a power of the seconds looked at, each the power between two of the sorts; a stage that goes through all
+blocks grows with their number, whatever they say.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -117,26 +117,26 @@ def stages_of(
     runs : (line, recording) of three sorts: one, one of more channels, and one of more time
     """
     made = [_stage(name, recording, params, runs) for name in stage_names(recording, params)]
-    pieces = [Pieces([], run.duration_s) for _, run in runs]
-    end = _grown([line["end_s"] for line, _ in runs], pieces, runs, recording, recording.duration_s, True)
-    return [*made, Stage("end", [], end)]
+    sizes = [Size(run.n_channels, run.duration_s) for _, run in runs]
+    whole = Size(recording.n_channels, recording.duration_s)
+    return [*made, Stage("end", [], client_seconds([line["end_s"] for line, _ in runs], sizes, whole))]
 
 
 def _stage(
     name: str, recording: Recording, params: SortParams, runs: Sequence[tuple[dict[str, Any], Recording]]
 ) -> Stage:
-    mine, by_block = pieces_of(name, recording, params), _parted(name)[0] in (*WHOLE, *SAMPLED)
-    pieces = [pieces_of(name, run, params) for _, run in runs]
-    share = _share(name, recording, params)
-    tasks, client = (
-        share * _grown([_spent(name, line, what) for line, _ in runs], pieces, runs, recording, mine.seconds, by_block)
-        for what in ("tasks_s", "client_s")
-    )
+    mine, stage = pieces_of(name, recording, params), _parted(name)[0]
+    sizes = [Size(run.n_channels, pieces_of(name, run, params).seconds) for _, run in runs]
+    size, share = Size(recording.n_channels, mine.seconds), _share(name, recording, params)
+    spent, between = ([_spent(name, line, what) for line, _ in runs] for what in ("tasks_s", "client_s"))
+    work = share * task_seconds(spent, sizes, size, by_block=stage in (*WHOLE, *SAMPLED))
     uneven = itertools.cycle(_unevenness(name, runs[-1][0]))
-    seconds = [tasks * part * more for part, more in zip(mine.shares, uneven, strict=False)]
-    n_values = mine.seconds * recording.sampling_rate * recording.n_channels if len(mine.shares) > 1 else 0.0
-    n_bytes = share * n_values * BYTES_A_VALUE * (2 if name == "preprocess" else 1)
-    return Stage(name, seconds, client, n_bytes if _parted(name)[0] in (*WHOLE, *LOOKED_AT) else 0.0)
+    tasks = [work * part * more for part, more in zip(mine.shares, uneven, strict=False)]
+    n_bytes = 0.0
+    if stage in (*WHOLE, *LOOKED_AT):
+        n_values = share * mine.seconds * recording.sampling_rate * recording.n_channels
+        n_bytes = n_values * BYTES_A_VALUE * (2 if stage == "preprocess" else 1)  # it writes as much as it reads
+    return Stage(name, tasks, share * client_seconds(between, sizes, size), n_bytes)
 
 
 def _spent(name: str, line: dict[str, Any], what: str) -> float:
@@ -155,16 +155,34 @@ def _share(name: str, recording: Recording, params: SortParams) -> float:
     return 1.0 if round_ is not None and looked_at(recording, params, round_).step > 1 else 0.5
 
 
-def _grown(
-    spent: Sequence[float], pieces: Sequence[Pieces], runs: Sequence[tuple[dict[str, Any], Recording]],
-    recording: Recording, seconds: float, by_block: bool,
-) -> float:  # fmt: skip
-    """Seconds of CPU that become of those of three sorts; `by_block`: as the seconds looked at."""
-    channels = [run.n_channels for _, run in runs]
-    by_channels = power(spent[0], spent[1], channels[1] / channels[0])
-    by_time = 1.0 if by_block else min(power(spent[0], spent[2], pieces[2].seconds / pieces[0].seconds), 1.0)
-    more = (recording.n_channels / channels[1]) ** by_channels * (seconds / pieces[1].seconds) ** by_time
-    return spent[1] * more
+class Size(NamedTuple):
+    """What was sorted: so many channels, and so many seconds that a stage looked at."""
+
+    channels: int
+    seconds: float
+
+
+def task_seconds(spent: Sequence[float], sizes: Sequence[Size], size: Size, *, by_block: bool) -> float:
+    """What all tasks of a stage take: powers of channels and of seconds; `by_block`: as the seconds."""
+    small, wide, long = sizes
+    by_channels = power(spent[0], spent[1], wide.channels / small.channels)
+    by_time = 1.0 if by_block else min(power(spent[0], spent[2], long.seconds / small.seconds), 1.0)
+    return spent[1] * (size.channels / wide.channels) ** by_channels * (size.seconds / wide.seconds) ** by_time
+
+
+def client_seconds(spent: Sequence[float], sizes: Sequence[Size], size: Size) -> float:
+    """What the client does in a stage: something whatever the length, and so much a channel and second.
+
+    The first is planning and grows as a power of the channels; the second are the events.
+    """
+    small, wide, long = sizes
+    a_second = max(spent[2] - spent[0], 0.0) / (long.seconds - small.seconds) if long.seconds > small.seconds else 0.0
+    a_second = min(a_second, spent[0] / small.seconds)
+    whatever = spent[0] - a_second * small.seconds
+    wider = wide.channels / small.channels
+    by_channels = power(whatever, spent[1] - a_second * wider * wide.seconds, wider)
+    ratio = size.channels / small.channels
+    return whatever * ratio**by_channels + a_second * ratio * size.seconds
 
 
 def power(before: float, after: float, ratio: float) -> float:

@@ -26,18 +26,22 @@ HEAD = """\
 
 Made by `make bench-scheduling` from scheduling.jsonl: a simulation, no run on so many workers. It rests on this:
 
-- Tasks: seconds of CPU of every task of sorts of {sorted}, each in one thread ({machine}, {date}, commit {commit}).
-- Growth: what all tasks of a stage take together, and what the client does between them, grows as the power of the
-  channels that lies between the first two sorts (at most 2), and as the power of the seconds looked at that lies
-  between the first and the third (at most 1; 1 where a stage goes through all blocks or so many). {ratio:.0f} times the
-  channels of the largest sort is far: take it for the shape, not for the minute.
+- Tasks: seconds of CPU of every task of sorts of {sorted},
+  each in one thread ({machine}, {date}, commit {commit}).
+- Growth: what all tasks of a stage take together grows as the power of the channels that lies between the first two
+  sorts (at most 2), and as the power of the seconds looked at that lies between the first and the third (at most 1; 1
+  where a stage goes through all blocks or so many). What the client does between the tasks, and at the end, is so much
+  whatever the length and so much a channel and second. {ratio:.0f} times the channels of the largest sort is far: take
+  it for the shape, not for the minute.
 - Pieces: as the sort itself cuts them for so many workers; as uneven as those measured. A unit a two channels.
 - Order: stage by stage, each task to whoever is free first; no stage begins before the last one has ended.
 - Client and scheduler: {task_ms:.2f} ms of CPU a task and {stage_ms:.0f} ms a stage, measured as one process; tasks are
-  handed out one after another. What the client plans and joins, and the end of the sort, is no one else's work.
+  handed out one after another. While the client plans, joins and ends the sort ("end": last drops, files), no worker
+  has anything to do.
 - Disks: so many GB/s for all workers together, for int16 as it is, each block read once a stage: an assumption.
 - Workers: as fast as that one core, whatever their number on a host; none is lost; kernels are compiled. Memory is
-  taken to be there: what the arrays over all pairs of channels or units need is not part of it.
+  taken to be there. For 10,000 channels it is not, as things are: the noise's sums over all pairs of channels have
+  1.6 GB a sampled block, of which the client adds up 24 at once, and 5000 dense templates have 22 GB.
 """
 
 
@@ -92,7 +96,7 @@ def target(channels: int, hours: float, runs: Sequence[tuple[dict[str, Any], Rec
         worst, spent, why = max(ended, key=lambda one: one[1] - one[0].work_s / n_workers)
         n_tasks = sum(len(stage.tasks) for stage in stages)
         rows.append(
-            f"| {n_workers} | {duration(seconds)} | {hours * 3600 / seconds:.2g} | {alone / seconds:.1f} "
+            f"| {n_workers} | {duration(seconds)} | {hours * 3600 / seconds:.3g} | {alone / seconds:.1f} "
             f"| {alone / seconds / n_workers:.0%} | {n_tasks} | {worst.name}, {duration(spent)}: {why} |"
         )
     title = f"## {hours:g} h x {channels} channels, disks of {costs.bandwidth / 1e9:g} GB/s"
