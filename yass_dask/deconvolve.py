@@ -19,7 +19,7 @@ from yass_dask.matching import low_rank, noise_levels, pair_overlaps, pairs
 from yass_dask.noise import Noise
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.recording import Recording
-from yass_dask.templates import Templates
+from yass_dask.templates import StoredTemplates, Templates
 
 
 class DeconvolveParams(BaseModel):
@@ -79,7 +79,9 @@ class StoredBank:
 BANK_NUMBERS = ("peak", "refractory", "amplitude_low", "amplitude_high")
 
 
-def make_bank(templates: Templates, noise: Noise, recording: Recording, params: DeconvolveParams) -> LazyParts:
+def make_bank(
+    templates: Templates | StoredTemplates, noise: Noise, recording: Recording, params: DeconvolveParams
+) -> LazyParts:
     """Everything the pursuit kernels need to know about the templates; opens as StoredBank."""
     refractory = recording.samples(params.refractory_ms)
     return LazyParts.one(
@@ -96,9 +98,9 @@ def make_bank(templates: Templates, noise: Noise, recording: Recording, params: 
 
 
 def _bank_fields(
-    templates: Templates, noise: Noise, refractory: int, params: DeconvolveParams
+    templates: Templates | StoredTemplates, noise: Noise, refractory: int, params: DeconvolveParams
 ) -> dict[str, np.ndarray]:
-    fields = bank_of(templates, noise, refractory, params)._asdict()
+    fields = bank_of(templates.load(), noise, refractory, params)._asdict()
     return {name: np.array([value]) if name in BANK_NUMBERS else value for name, value in fields.items()}
 
 

@@ -171,8 +171,8 @@ def pursue(
     keep: Callable, round_: str, clean: Clean, noise: Noise, units: Units, params: SortParams, backend: str,
 ) -> Events:  # fmt: skip
     """Every spike of the units, by matching pursuit: the even blocks, then the odd ones beside them."""
-    templates, length = units.templates, units.templates.n_samples
-    bank = keep("bank" + round_, make_bank(templates, noise, clean.recording, params.deconvolve))
+    length = units.templates.n_samples
+    bank = keep("bank" + round_, make_bank(units.handle, noise, clean.recording, params.deconvolve))
     if clean.recording.stride.step > 1:
         return keep("deconvolve" + round_, deconvolve_apart(clean, noise, bank, length, params.deconvolve, backend))
     every_second = clean.strided(Stride(2))
@@ -186,9 +186,9 @@ def refine(
 ) -> Units:  # fmt: skip
     """Look at cleaned spikes: split, join, drop; average again; find in the residual what was missed."""
     recording, templates = clean.recording, units.templates
-    residual = Residual(clean, units.stored, spikes, backend)
+    residual = Residual(clean, units.handle, spikes, backend)
     chosen = keep("spikes" + round_, choose_spikes(spikes, params.merge.max_spikes))
-    frames = find_frames(templates, matched, basis, recording, params.features, params.merge.max_distance)
+    frames = find_frames(units.handle, matched, basis, recording, params.features, params.merge.max_distance)
     frames = keep("frames" + round_, frames)
     finder = Finder.of(residual, noise, params.detect, backend)
     look = look_at_residual(residual, matched, basis, chosen, frames, finder, params.features, backend)

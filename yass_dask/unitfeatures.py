@@ -23,7 +23,7 @@ from yass_dask.matching import distances, low_rank, pair_overlaps, pairs
 from yass_dask.noise import Noise
 from yass_dask.projector import Basis, Projector
 from yass_dask.recording import Recording
-from yass_dask.templates import Templates
+from yass_dask.templates import StoredTemplates, Templates
 
 
 class Frames(NamedTuple):
@@ -62,7 +62,7 @@ MAX_SCALE = 3.0
 
 
 def find_frames(
-    templates: Templates,
+    templates: Templates | StoredTemplates,
     noise: Noise,
     basis: Basis,
     recording: Recording,
@@ -78,8 +78,8 @@ def find_frames(
     )  # fmt: skip
 
 
-def _frame_fields(*inputs: Any) -> dict[str, np.ndarray]:
-    return frames_of(*inputs)._asdict()
+def _frame_fields(templates: Templates | StoredTemplates, *inputs: Any) -> dict[str, np.ndarray]:
+    return frames_of(templates.load(), *inputs)._asdict()
 
 
 def frames_of(

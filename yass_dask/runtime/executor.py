@@ -18,7 +18,7 @@ from yass_dask.monitor.profile import StageProfile
 from yass_dask.runtime.batch import Batch, batch_client, is_scheduler_file
 from yass_dask.runtime.clients import current_client, local_client, remote_client
 from yass_dask.runtime.devices import Where
-from yass_dask.runtime.pools import Cluster, Here, Job, Pool, Threads, WorkersLostError, cut_jobs
+from yass_dask.runtime.pools import Cluster, Here, Job, Pool, Threads, WorkersLostError, answered_by, cut_jobs
 from yass_dask.runtime.threads import available_cores, give_memory_back, keep_memory, one_thread
 from yass_dask.runtime.visible import check_workers_see
 
@@ -129,7 +129,8 @@ class Executor:
     def check_sees(self, inputs: Sequence[str], folder: Path) -> None:
         """InputError where workers elsewhere cannot see the input or write into the folder; call it when open."""
         if self.client is not None:
-            check_workers_see(self.client, inputs, folder)
+            with answered_by(self.client):
+                check_workers_see(self.client, inputs, folder)
 
     def run(
         self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str = "task", where: Where = "any"
@@ -149,7 +150,7 @@ class Executor:
             del left[name]
             on_done(name)
 
-        with self.open() as opened, opened._profiled(tasks, label):
+        with self.open() as opened, answered_by(opened.client), opened._profiled(tasks, label):
             singly = False
             while left:
                 before = len(left)

@@ -48,6 +48,29 @@ class SchedulerLostError(RuntimeError):
         )
 
 
+@contextlib.contextmanager
+def answered_by(client: distributed.Client | None) -> Iterator[None]:
+    """SchedulerLostError for whatever fails because the client's scheduler is gone."""
+    try:
+        yield
+    except SchedulerLostError:
+        raise
+    except Exception as error:
+        if client is None or not _lost(client, error):
+            raise
+        raise SchedulerLostError(_where(client)) from error
+
+
+def _lost(client: distributed.Client, error: Exception) -> bool:
+    """Whether the scheduler is gone; the client may not know it yet."""
+    if client.status == "running" and isinstance(error, OSError):
+        try:
+            client.nthreads()
+        except Exception:
+            return True
+    return client.status != "running"
+
+
 @dataclass(frozen=True)
 class Job:
     """One task's graph and key; calling it computes the task and forgets the result."""

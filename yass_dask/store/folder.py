@@ -265,7 +265,7 @@ class Store:
     def _sweep(self) -> None:
         for pattern in (".*.tmp", f"{ZARR}/.*.tmp", f"{ZARR}/*/.*.tmp", f"{ZARR}/*/*/.*.tmp"):
             for path in self.path.glob(pattern):
-                path.unlink(missing_ok=True)
+                _delete(path)
 
     def _is_ours(self) -> bool:
         return self._marker().get("made_by") == _MADE_BY
