@@ -1,4 +1,4 @@
-# make demo | test | lint | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling | clean.
+# make demo | test | lint | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-gpu | clean.
 # PYTHON=/path/to/python3.12 chooses another interpreter.
 
 VENV := .venv
@@ -11,7 +11,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
   $(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling clean
+.PHONY: demo test lint coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
 
 demo: $(PACKAGE)
 	$(BIN)/yass demo demo
@@ -57,6 +57,15 @@ bench-kernels: $(BENCH)
 
 bench-scaling: $(BENCH)
 	.venv-bench/bin/python -m benchmarks.scaling $(filter-out --oracle --warm,$(OPTIONS))
+
+# Where a sort stops scaling: measured tasks laid on 1 to 256 workers.
+bench-scheduling: $(BENCH)
+	.venv-bench/bin/python -m benchmarks.scheduling $(filter-out --oracle --warm,$(OPTIONS))
+
+# What a GPU is worth: its kernels against its floors, a whole sort by every backend that finds it.
+bench-gpu: $(BENCH)
+	.venv-bench/bin/python -m benchmarks.kernels
+	.venv-bench/bin/python -m benchmarks.backends --channels 384
 
 $(BENCH):
 	$(PYTHON) -m venv --clear .venv-bench

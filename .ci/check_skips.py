@@ -1,13 +1,15 @@
-"""Print every skipped test of a pytest report; fail on another reason than a missing GPU or absent data.
+"""Print every skipped test of a pytest report; fail on another reason than a missing GPU or browser, missing rights
+or absent data.
 
-Usage: check_skips.py REPORT.xml. A good reason says "no GPU" or "no shared data".
+Usage: check_skips.py REPORT.xml. A good reason says "no GPU", "no browser", "no network namespaces" or "no shared
+data".
 """
 
 import re
 import sys
 from xml.etree import ElementTree
 
-GOOD_REASON = re.compile(r"\bno (gpu|shared data)\b", re.IGNORECASE)
+GOOD_REASON = re.compile(r"\bno (gpu|browser|network namespaces|shared data)\b", re.IGNORECASE)
 
 
 def main(report: str) -> int:

@@ -3,7 +3,8 @@
 The floor of a kernel is the time that this machine needs to move the bytes that must move, or to do the operations
 that must be done, whichever is longer; both ceilings are measured here, on one core: a copy within memory, and a
 float32 matrix product. What still lies in the cache can be faster than that floor. Times are the least of several
-runs, per recorded second.
+runs, per recorded second. Where JAX or CuPy finds a GPU its kernels are measured too, their traces on the device
+already, against the ceilings of the device.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from scipy import signal
 
 from yass_dask import subsample
-from yass_dask.backends import BACKENDS, kernel
+from yass_dask.backends import CPU, GPU, kernel, on_gpu
 from yass_dask.deconvolve import DeconvolveParams, bank_of
 from yass_dask.geometry import nearest_channels
 from yass_dask.kernels.bank import no_spikes
@@ -74,11 +78,15 @@ def report(n_channels: int, seconds: float, runs: int, only: list[str] | None = 
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        ceilings = measure_ceilings()
+        ceilings = {"cpu": measure_ceilings()} | {b: device_ceilings(b) for b in GPU if on_gpu(b)}
         lines = [
-            f"{platform.processor() or platform.machine()}, one core: copy {ceilings.bytes_per_s / 1e9:.1f} GB/s, "
-            f"float32 matrix product {ceilings.operations_per_s / 1e9:.0f} GFLOP/s; {n_channels} channels",
-            "",
+            f"{platform.processor() or platform.machine()}, one core; {n_channels} channels",
+            *(
+                f"{where}: copy {found.bytes_per_s / 1e9:.1f} GB/s, float32 matrix product "
+                f"{found.operations_per_s / 1e9:.0f} GFLOP/s"
+                for where, found in ceilings.items()
+            ),
+            "" if len(ceilings) > 1 else "no GPU found\n",
             "| kernel | backend | ms a recorded s | Msamples/s | GB/s | GFLOP/s | of the floor's speed | x NumPy |",
             "|---|---|---|---|---|---|---|---|",
         ]
@@ -97,6 +105,24 @@ def measure_ceilings() -> Ceilings:
     return Ceilings(2 * source.nbytes / copied, 2 * 1024**3 / best_of(lambda: a @ a, 5))
 
 
+def device_ceilings(backend: str) -> Ceilings:
+    """The same of the GPU that a backend finds."""
+    numpy = import_module("cupy" if backend == "cupy" else "jax.numpy")
+    source, a = numpy.ones(2**26, numpy.float32), numpy.ones((8192, 8192), numpy.float32)
+    copied = best_of(lambda: settled(source + 1), 5)
+    product = (lambda: a @ a) if backend == "cupy" else lambda: numpy.matmul(a, a, precision="highest")
+    return Ceilings(2 * source.nbytes / copied, 2 * 8192**3 / best_of(lambda: settled(product()), 5))
+
+
+def settled(result: Any) -> None:
+    """Wait for what a GPU was asked to compute."""
+    for part in result if isinstance(result, tuple) else (result,):
+        if hasattr(part, "block_until_ready"):
+            part.block_until_ready()
+        elif hasattr(part, "get"):
+            part.device.synchronize()
+
+
 def best_of(work: Callable[[], Any], runs: int) -> float:
     """Least seconds of some runs, after one that compiles."""
     work()
@@ -108,18 +134,21 @@ def best_of(work: Callable[[], Any], runs: int) -> float:
     return min(times)
 
 
-def _lines(case: Case, ceilings: Ceilings, seconds: float, runs: int) -> Iterator[str]:
+def _lines(case: Case, ceilings: dict[str, Ceilings], seconds: float, runs: int) -> Iterator[str]:
     taken: dict[str, float] = {}
-    for backend in BACKENDS:
+    for backend in (*CPU, *(backend for backend in GPU if backend in ceilings)):
+        if backend != "numpy" and find_spec(f"yass_dask.kernels.{case.kernel}_{backend}") is None:
+            continue  # it takes another one's
         function = kernel(case.kernel, backend)
-        if function in [kernel(case.kernel, other) for other in taken]:
-            continue  # one file for both
-        taken[backend] = best_of(lambda run=function: run(case.traces, **case.options), runs if taken else 1)
+        traces = case.traces if backend in CPU else kernel("scale", backend)(case.traces, factor=1)
+        work = partial(function, traces, **case.options)
+        taken[backend] = best_of(lambda work=work: settled(work()), runs if taken else 1)
     for backend, second in taken.items():
+        floor = ceilings.get(backend, ceilings["cpu"]).floor(case)
         yield (
             f"| {case.name} | {backend} | {second / seconds * 1e3:.1f} | {case.traces.size / second / 1e6:.0f} | "
             f"{case.n_bytes / second / 1e9:.1f} | {case.n_operations / second / 1e9:.1f} | "
-            f"{ceilings.floor(case) / second:.0%} | {taken['numpy'] / second:.1f} |"
+            f"{floor / second:.0%} | {taken['numpy'] / second:.1f} |"
         )
 
 

@@ -19,6 +19,7 @@ from benchmarks.accuracy.folders import config_text
 from benchmarks.accuracy.lines import ROOT, latest, read
 from benchmarks.accuracy.scores import _collision_recall, _collisions, colliding
 from benchmarks.accuracy.synthetic import FAMILIES, contacts, drift_of, spread_snr
+from benchmarks.backends import agreement
 from yass_dask.evaluate import Spikes, compare
 from yass_dask.evaluate.matching import near_other_unit
 
@@ -214,6 +215,15 @@ def test_families():
     assert 3 <= ratios[0] < 3.1 and 29 < ratios[-1] <= 30
     drift = drift_of(np.arange(0, 180, 0.1), 25.0)
     assert drift[0] == pytest.approx(0) and drift.min() == pytest.approx(-25) and drift.max() == pytest.approx(25)
+
+
+def test_agreement_of_backends_counts_samples_and_units_under_other_names():
+    expected = np.array([[10, 1], [20, 1], [30, 2], [40, 2]])
+    found = np.array([[10, 7], [20, 7], [31, 5], [40, 5]])
+    assert agreement(found, expected) == 0.75
+    assert agreement(found[:2], expected) == 0.5
+    assert agreement(np.array([[10, 7], [20, 7], [30, 7], [40, 7]]), expected) == 0.5
+    assert agreement(np.zeros((0, 2), int), expected) == 0
 
 
 def test_configuration_tells_the_recording_and_nothing_else():

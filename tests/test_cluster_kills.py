@@ -8,17 +8,21 @@ import os
 import random
 import signal
 import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import distributed
 import pytest
+from distributed import Status
 
 import yass_dask
 from yass_dask.runtime import Executor
 
-N_KILLS, PAUSE_S = 4, 1.5
+N_KILLS, EVERY = 10, 15
+"""A worker dies after so many more chunks are done."""
+POLL_S = 0.05
 
 
 @pytest.mark.kill
@@ -38,14 +42,13 @@ def test_killed_workers_change_nothing(tmp_path: Path):
             except BaseException as error:
                 ended.append(error)
 
+        page = client.dashboard_link.removesuffix("/status") + "/yass.json"
         thread = threading.Thread(target=sort)
         thread.start()
-        kills = _kill_some(cluster, thread)
+        kills = _kill_some(cluster, page, thread)
         thread.join(300)
-        link = client.dashboard_link.removesuffix("/status")
-        with urllib.request.urlopen(f"{link}/yass.json") as answer:
-            stages = json.loads(answer.read())["jobs"][0]["stages"]
-    assert kills, "the sort ended before a worker could be killed"
+        stages = _stages(page)
+    assert kills == N_KILLS, "the sort ended before its workers could be killed"
     assert isinstance(ended[0], yass_dask.Sorting), ended
     for name in ("spike_train.npy", "templates.npy", "units.csv"):
         assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
@@ -54,14 +57,27 @@ def test_killed_workers_change_nothing(tmp_path: Path):
     assert all(stage["done"] == stage["parts"] for stage in stages)
 
 
-def _kill_some(cluster: distributed.LocalCluster, thread: threading.Thread) -> int:
-    """Kill a random worker every now and then, as long as the sort runs."""
+def _stages(page: str) -> list[dict[str, Any]]:
+    """Stages of the only sort, as far as the scheduler knows of it."""
+    try:
+        with urllib.request.urlopen(page) as answer:
+            jobs = json.loads(answer.read())["jobs"]
+    except urllib.error.HTTPError:  # the sort has not brought its page yet
+        return []
+    return jobs[0]["stages"] if jobs else []
+
+
+def _kill_some(cluster: distributed.LocalCluster, page: str, thread: threading.Thread) -> int:
+    """Kill a random worker whenever some more chunks are done, as long as the sort runs."""
     kills, pick = 0, random.Random(0)
     while kills < N_KILLS and thread.is_alive():
-        thread.join(PAUSE_S)
-        pids = [nanny.process.pid for nanny in cluster.workers.values() if nanny.process and nanny.process.pid]
-        if pids and thread.is_alive():
+        thread.join(POLL_S)
+        if sum(stage["done"] for stage in _stages(page)) < (kills + 1) * EVERY:
+            continue
+        # dask gives a worker up for good that dies while it starts.
+        started = [nanny.process for nanny in cluster.workers.values() if nanny.process.status is Status.running]
+        if started and thread.is_alive():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pick.choice(pids), signal.SIGKILL)
+                os.kill(pick.choice(started).pid, signal.SIGKILL)
                 kills += 1
     return kills

@@ -102,15 +102,17 @@ def test_numba_is_imported_by_its_kernels_and_the_loops_they_share_only():
     assert kernels <= importers("numba")
 
 
-def test_no_gpu_library_is_imported_but_by_its_kernels():
-    for library, suffix in [
-        ("jax", "_jax.py"),
-        ("jaxlib", "_jax.py"),
-        ("cupy", "_cupy.py"),
-        ("cupyx", "_cupy.py"),
+def test_no_gpu_library_is_imported_but_by_its_kernels_and_what_they_share():
+    for library, suffix, shared in [
+        ("jax", "_jax.py", {"kernels/xla.py"}),
+        ("cupy", "_cupy.py", {"kernels/cuda.py"}),
     ]:
-        assert {name for name in importers(library) if not name.endswith(suffix)} == set(), library
-        assert importers(library) <= set(KERNELS), library
+        found = importers(library, f"{library}lib", f"{library}x")
+        assert found <= set(KERNELS), library
+        assert {name for name in found if not name.endswith(suffix)} == shared, library
+        for name in shared:
+            users = importers(f"yass_dask.kernels.{Path(name).stem}")
+            assert {user for user in users if not user.endswith(suffix)} == set(), library
 
 
 def test_zarr_is_behind_the_store_and_its_source():

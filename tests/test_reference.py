@@ -173,7 +173,7 @@ def test_template_averages(golden, clean, backend):
         "amplitude": np.ones(len(units), np.float32),
         "main_channel": np.array([0, 1, 3], np.int32)[units],
     })  # fmt: skip
-    means = compute(average(clean, events, TemplatesParams(before_ms=1.0, after_ms=2.0), backend))
+    means = compute(average(clean, events, TemplatesParams(before_ms=1.0, after_ms=2.0), backend)).load()
     assert means.margin == 10
     np.testing.assert_array_equal(means.n_spikes, np.bincount(units))
     for unit, main in enumerate([0, 1, 3]):

@@ -20,6 +20,7 @@ import distributed
 import numpy as np
 import pytest
 from dask.delayed import delayed
+from distributed.comm import CommClosedError
 from threadpoolctl import threadpool_info
 
 from yass_dask.chunked import LazyParts, LazyTraces
@@ -181,6 +182,25 @@ class TestLostWorkers:
             strict.run(tasks, done.append)
         assert "max_memory" in str(caught.value)
         assert set(done) == {str(i) for i in range(5)}
+
+    def test_a_worker_that_dies_while_arrays_are_handed_out(
+        self, tmp_path: Path, local: Executor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """dask fails the call for all workers; those that live get them."""
+        calls: list[str] = []
+        register = distributed.Client.register_plugin
+
+        def dying(client: distributed.Client, plugin: Any, name: str | None = None) -> Any:
+            calls.append(str(name))
+            if len(calls) == 1:
+                raise CommClosedError("the worker died")
+            return register(client, plugin, name=name)
+
+        monkeypatch.setattr(distributed.Client, "register_plugin", dying)
+        done: list[str] = []
+        local.run(_touch_tasks(tmp_path, 20), done.append)
+        assert len(done) == 20
+        assert calls[0] == calls[1]
 
 
 class TestWhatWorkersSee:

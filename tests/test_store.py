@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -13,6 +14,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -440,8 +443,8 @@ def _run_backwards(folder: Path, fail_at: str) -> None:
     """Compute the chunks of the first stage last first, so that a failure leaves the last ones."""
 
     class Backwards(Executor):
-        def run(self, tasks: Any, on_done: Any, *, label: str = "") -> None:
-            super().run(dict(reversed(tasks.items())), on_done, label=label)
+        def run(self, tasks: Any, on_done: Any, **told: Any) -> None:
+            super().run(dict(reversed(tasks.items())), on_done, **told)
 
     sort(folder, Work(fail_at=fail_at), executor=Backwards("sync"))
 
@@ -589,6 +592,34 @@ class TestFolder:
         (tmp_path / ".0123.tmp").touch()
         sort(tmp_path, Work())
         assert not (tmp_path / ".0123.tmp").exists()
+
+    def test_a_stage_ends_while_a_dead_clients_tasks_write_into_its_scratch(self, tmp_path: Path) -> None:
+        stage, over = Stage(tmp_path / "out" / "yass.zarr" / "detect", "recipe"), threading.Event()
+        stage.path.mkdir(parents=True)
+
+        def write() -> None:
+            while not over.is_set():
+                with contextlib.suppress(FileNotFoundError):
+                    (stage.scratch / f"{uuid.uuid4().hex}.npz").touch()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for _ in range(200):
+                stage.scratch.mkdir(exist_ok=True)
+                stage.tidy()
+                assert not stage.scratch.exists()
+        finally:
+            over.set()
+            writer.join()
+
+    def test_what_such_tasks_left_behind_is_swept(self, tmp_path: Path) -> None:
+        sort(tmp_path, Work())
+        left = tmp_path / "yass.zarr" / ".0123.tmp"
+        left.mkdir()
+        (left / "00000000-00000003.npz").touch()
+        sort(tmp_path, Work())
+        assert not left.exists()
 
     def test_clean_deletes_only_what_a_sort_writes(self, tmp_path: Path) -> None:
         sort(tmp_path / "out", Work())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -126,6 +127,34 @@ def chunks(n_samples: int, block: int, chunk_blocks: int, stride: Stride = EVERY
     ]
 
 
+class _Read(NamedTuple):
+    """Rows that were read already."""
+
+    traces: np.ndarray
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self.traces
+
+
+def read_ahead(some: Iterable[Block], ahead: bool) -> Iterator[Block]:
+    """The same blocks; if `ahead`, the traces of the next one are read meanwhile: while a GPU computes."""
+    if not ahead:
+        yield from some
+        return
+
+    def read(block: Block) -> Block:
+        return block._replace(overlapped=_Read(block.traces))
+
+    with ThreadPoolExecutor(1) as reader:
+        coming = None
+        for block in some:
+            coming, ready = reader.submit(read, block), coming
+            if ready is not None:
+                yield ready.result()
+        if coming is not None:
+            yield coming.result()
+
+
 def blocks(overlapped: np.ndarray | Rows, chunk: Chunk, halo: int) -> Iterator[Block]:
     """Yield the blocks of an overlapped chunk that are looked at, each of `block_samples + 2 * halo` rows.
 
@@ -223,6 +252,8 @@ class LazyTraces:
     params: Any
     version: int
     open: Callable[[Any], Any]
+    reads_traces: bool = True
+    """As in LazyParts"""
 
 
 @dataclass(frozen=True)
@@ -232,7 +263,7 @@ class LazyParts:
     A part is a Delayed that gives a mapping of field name to array. When all are there, each field is the
     concatenation of the parts along the first axis, in the order of the mapping; or `reduce` makes the fields of the
     parts, given one at a time. `open` takes the mapping of the joined (zarr) arrays, and gives what the next stage
-    takes.
+    takes. Stages that `reads_traces` run on GPUs where there are any; the others never do.
     """
 
     parts: Mapping[str, Delayed]
@@ -240,6 +271,7 @@ class LazyParts:
     version: int
     open: Callable[[Mapping[str, Any]], Any]
     reduce: Callable[[Iterator[Arrays]], Arrays] | None = None
+    reads_traces: bool = False
 
     @classmethod
     def one(

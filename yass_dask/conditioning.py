@@ -81,14 +81,14 @@ class Conditioner:
         return self.settling + self.margin
 
     def condition(self, overlapped: np.ndarray, start: int) -> np.ndarray:
-        """(core + 2 halo, n_channels) raw -> (core + 2 margin, n_channels) float32, filtered and referenced."""
+        """(core + 2 halo, n_channels) raw -> (core + 2 margin, n_channels) float32, filtered and referenced; on the
+        device where the backend has one. What is on bad channels means nothing.
+        """
         x = self._finite(overlapped, start - self.halo)
         if self.sample_shifts is not None:
             x = undo_shifts(x, self.sample_shifts)
-        if self.sos is not None:
-            x = kernel("bandpass", self.backend)(x, sos=self.sos)
-        x = np.asarray(x[self.settling : len(x) - self.settling], np.float32)
-        x[:, self.bad] = 0
+        x = x.astype(np.float32) if self.sos is None else kernel("bandpass", self.backend)(x, sos=self.sos)
+        x = x[self.settling : len(x) - self.settling]
         if (self.groups >= 0).any():
             x = kernel("common_reference", self.backend)(x, groups=self.groups)
         return x

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask import subsample
-from yass_dask.backends import kernel
-from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks, joined_traces
+from yass_dask.backends import GPU, kernel, on_host
+from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks, joined_traces, read_ahead
 from yass_dask.events import Events, between
 from yass_dask.kernels.bank import Bank, no_spikes
 from yass_dask.kernels.bank import Spikes as BlockSpikes
@@ -19,7 +19,7 @@ from yass_dask.matching import low_rank, noise_levels, pair_overlaps, pairs
 from yass_dask.noise import Noise
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.recording import Recording
-from yass_dask.templates import Templates
+from yass_dask.templates import StoredTemplates, Templates
 
 
 class DeconvolveParams(BaseModel):
@@ -79,7 +79,9 @@ class StoredBank:
 BANK_NUMBERS = ("peak", "refractory", "amplitude_low", "amplitude_high")
 
 
-def make_bank(templates: Templates, noise: Noise, recording: Recording, params: DeconvolveParams) -> LazyParts:
+def make_bank(
+    templates: Templates | StoredTemplates, noise: Noise, recording: Recording, params: DeconvolveParams
+) -> LazyParts:
     """Everything the pursuit kernels need to know about the templates; opens as StoredBank."""
     refractory = recording.samples(params.refractory_ms)
     return LazyParts.one(
@@ -96,9 +98,9 @@ def make_bank(templates: Templates, noise: Noise, recording: Recording, params: 
 
 
 def _bank_fields(
-    templates: Templates, noise: Noise, refractory: int, params: DeconvolveParams
+    templates: Templates | StoredTemplates, noise: Noise, refractory: int, params: DeconvolveParams
 ) -> dict[str, np.ndarray]:
-    fields = bank_of(templates, noise, refractory, params)._asdict()
+    fields = bank_of(templates.load(), noise, refractory, params)._asdict()
     return {name: np.array([value]) if name in BANK_NUMBERS else value for name, value in fields.items()}
 
 
@@ -178,7 +180,7 @@ def _deconvolve(
     pursuer = _Pursuer(clean, noise, halo, params.n_sweeps, backend)
     parts = chunk_tasks("deconvolve", pursuer.chunk, clean.recording, halo, bank, even)
     recipe = params.model_dump() | {"stride": list(clean.recording.stride)}
-    return LazyParts(parts, recipe, 2, Events)
+    return LazyParts(parts, recipe, 2, Events, reads_traces=True)
 
 
 @dataclass(frozen=True)
@@ -195,13 +197,13 @@ class _Pursuer:
         """Spikes of a chunk's blocks, those of its even blocks as they are given."""
         bank = stored.load()
         given = EMPTY_SPIKES if even is None else even.within(chunk.start - self.halo, chunk.stop + self.halo)
-        found = []
-        for block in blocks(overlapped, chunk, self.halo):
-            if even is not None and block.number % 2 == 0:
-                found.append(between(given, block.start, block.stop))
-            else:
-                found.append(self._block(block, bank, given, even is not None))
-        return {name: np.concatenate([empty, *(f[name] for f in found)]) for name, empty in EMPTY_SPIKES.items()}
+        stand = [b for b in blocks(overlapped, chunk, self.halo) if even is not None and b.number % 2 == 0]
+        found = {block.number: between(given, block.start, block.stop) for block in stand}
+        others = [b for b in blocks(overlapped, chunk, self.halo) if b.number not in found]
+        for block in read_ahead(others, self.backend in GPU):
+            found[block.number] = self._block(block, bank, given, even is not None)
+        in_order = [found[number] for number in sorted(found)]
+        return {name: np.concatenate([empty, *(f[name] for f in in_order)]) for name, empty in EMPTY_SPIKES.items()}
 
     def _block(self, block: Block, bank: Bank, given: dict, core_only: bool) -> dict[str, np.ndarray]:
         if len(bank.norms) == 0:
@@ -215,13 +217,15 @@ class _Pursuer:
         rows = near["sample_index"] - origin
         fixed = BlockSpikes(rows, near["unit_index"], near["shift"], near["amplitude"], near["log_odds"])
         first, last = (self.halo, self.halo + block.stop - block.start) if core_only else (0, len(correlation))
-        found = kernel("pursue", self.backend)(
-            correlation,
-            bank=bank,
-            given=fixed if core_only else no_spikes(),
-            first=first,
-            stop=last,
-            n_sweeps=self.n_sweeps,
+        found = on_host(
+            kernel("pursue", self.backend)(
+                correlation,
+                bank=bank,
+                given=fixed if core_only else no_spikes(),
+                first=first,
+                stop=last,
+                n_sweeps=self.n_sweeps,
+            )
         )
         spikes: dict[str, np.ndarray] = {
             "sample_index": found.row.astype(np.int64) + origin,
@@ -284,5 +288,5 @@ def residual(clean: Clean, templates: Templates, spikes: Events, backend: str = 
 
 def _residual_chunk(overlapped: np.ndarray | Rows, chunk: Chunk, source: Residual) -> np.ndarray:
     near = source.within(chunk.start, chunk.stop)
-    cores = [near.to_sd(b.traces[: b.stop - b.start], b.start) for b in blocks(overlapped, chunk, 0)]
+    cores = [on_host(near.to_sd(b.traces[: b.stop - b.start], b.start)) for b in blocks(overlapped, chunk, 0)]
     return np.concatenate(cores)

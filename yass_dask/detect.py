@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from yass_dask.backends import kernel
-from yass_dask.chunked import Chunk, LazyParts, Rows, blocks, chunk_tasks
+from yass_dask.backends import GPU, kernel, on_host
+from yass_dask.chunked import Chunk, LazyParts, Rows, blocks, chunk_tasks, read_ahead
 from yass_dask.events import Events
 from yass_dask.geometry import nearest_channels
 from yass_dask.noise import Noise
@@ -52,7 +52,7 @@ def detect(clean: StandardTraces, noise: Noise, params: DetectParams, backend: s
     finder = Finder.of(clean, noise, params, backend)
     parts = chunk_tasks("detect", _detect, clean.recording, finder.halo, clean, finder)
     recipe = params.model_dump() | {"stride": list(clean.recording.stride)}
-    return LazyParts(parts, recipe, 2, Events)
+    return LazyParts(parts, recipe, 2, Events, reads_traces=True)
 
 
 def _detect(
@@ -63,7 +63,7 @@ def _detect(
     traces = clean.within(chunk.start - halo, chunk.stop + halo)
     found = [
         finder.block(traces.to_sd(block.traces, block.start - halo), block.start, block.stop, halo)
-        for block in blocks(overlapped, chunk, halo)
+        for block in read_ahead(blocks(overlapped, chunk, halo), finder.backend in GPU)
     ]
     return joined(found)
 
@@ -113,11 +113,11 @@ class Finder:
         """
         x = self.noise.whiten(traces, self.backend)
         first, last = halo - self.clear, halo + stop - start + self.clear
-        rows, channels = kernel("find_peaks", self.backend)(
+        found = kernel("find_peaks", self.backend)(
             x, threshold=self.threshold, sign=self.sign, exclusion=self.exclusion, neighbors=self.neighbors,
             first=first, stop=last,
         )  # fmt: skip
-        heights = x[rows, channels]
+        rows, channels, heights = on_host(found)
         inside = (rows >= halo) & (rows < halo + stop - start)
         return {
             "sample_index": rows[inside].astype(np.int64) + (start - halo),

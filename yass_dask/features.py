@@ -17,7 +17,7 @@ from scipy.fft import next_fast_len
 from scipy.ndimage import maximum_filter1d
 
 from yass_dask import subsample
-from yass_dask.backends import kernel
+from yass_dask.backends import kernel, on_host
 from yass_dask.chunked import Chunk, LazyParts, Rows, blocks, chunk_tasks
 from yass_dask.events import Events, evenly
 from yass_dask.geometry import nearest_channels
@@ -81,7 +81,8 @@ def measure_basis(clean: StandardTraces, noise: Noise, peaks: Events, params: Fe
         chunk.name: delayed(cutter.basis_sums, name="basis", pure=False)(block, chunk, peaks, around)
         for chunk, block in sampled
     }
-    return LazyParts(parts, params, 2, lambda table: _basis(table, cutter.before, params.n_components))
+    n_components = params.n_components
+    return LazyParts(parts, params, 2, lambda table: _basis(table, cutter.before, n_components), reads_traces=True)
 
 
 def _basis(table: Mapping[str, Any], before: int, n_components: int) -> Basis:
@@ -132,7 +133,8 @@ def measure_features(
     """Features of clear peaks, aligned to a fraction of a sample on the main channel."""
     cutter = Cutter.of(clean, noise, params, backend)
     parts = chunk_tasks("features", cutter.chunk, clean.recording, cutter.halo, chosen, basis)
-    return LazyParts(parts, params, 2, lambda table: Features(table, cutter.channels, params.max_peaks))
+    most = params.max_peaks
+    return LazyParts(parts, params, 2, lambda table: Features(table, cutter.channels, most), reads_traces=True)
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ class Cutter:
     ) -> dict[str, np.ndarray]:
         """Peaks and their features, from noise standard deviations of samples from `origin` on."""
         rows = (samples - origin).astype(np.int32)
-        shift = tops(x, self.noise, rows, main)
+        shift = tops(x, self.noise, rows, main, self.backend)
         features = projector.features(x, rows, main, shift)
         return {"sample_index": samples, "channel_index": main, "shift": shift, "features": features}
 
@@ -200,8 +202,10 @@ class Cutter:
         lagged = np.zeros((2, self.n_samples))
         for traces, samples, origin, main in self._blocks(overlapped, chunk, mine, empty=True):
             rows = (samples - origin).astype(np.int32)
-            x = self.noise.whiten(traces, self.backend)
-            cut = self._cut(x, rows, main[:, None], tops(traces, self.noise, rows, main))[:, :, 0].astype(np.float64)
+            x = on_host(self.noise.whiten(traces, self.backend))
+            cut = self._cut(x, rows, main[:, None], tops(traces, self.noise, rows, main, self.backend))[:, :, 0].astype(
+                np.float64
+            )
             cut /= np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-9)
             waveform += cut.T @ cut
             lagged += quiet_products(x, self.n_samples, around)

@@ -146,14 +146,19 @@ def start_sort(
     client: distributed.Client | Executor | None, seed: int,
 ) -> Job:  # fmt: skip
     """Start `sort` as a job; a client stands for its scheduler, which must outlive this process by itself."""
+    from yass_dask.monitor.announce import submitted
     from yass_dask.runtime import Executor, choose
     from yass_dask.store import Store
 
     executor = client if isinstance(client, Executor) else choose(client)
-    if executor.client is not None:
-        executor = Executor(str(executor.client.scheduler.address), executor.n_workers)
+    watched = executor.client
+    if watched is not None:
+        executor = Executor(str(watched.scheduler.address), executor.n_workers)
     opened = store if isinstance(store, Store) else Store(store)
-    return start(partial(_sort, recording, opened, params, backend, executor, seed), opened.path)
+    job = start(partial(_sort, recording, opened, params, backend, executor, seed), opened.path)
+    if watched is not None:
+        submitted(watched, job.id, recording, str(opened.path))
+    return job
 
 
 def _sort(
@@ -208,7 +213,10 @@ def _run(job: Job) -> None:
     """In the job's own process: do it, and say how it ended."""
     import cloudpickle
 
+    from yass_dask.monitor.announce import JOB
+
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell gives background processes none
+    JOB.set(job.id)
     progress = FileProgress(job.folder / PROGRESS)
     try:
         call: Call = cloudpickle.loads((job.folder / CALL).read_bytes())

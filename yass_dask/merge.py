@@ -25,6 +25,7 @@ from yass_dask.verdicts import Pieces, Trains, UnitFacts, Verdict, compare
 
 FOREIGN = 0.2
 MAX_TASKS, UNITS_A_TASK = 16, 8
+MEMBER_FIELDS = ("sample_index", "unit_index", "shift", "amplitude")
 
 
 class MergeParams(BaseModel):
@@ -60,8 +61,9 @@ class MergeParams(BaseModel):
 class Revision:
     """The pieces that units were split into, and the group (new unit) each piece belongs to."""
 
-    members: dict[str, np.ndarray]
-    """sample_index, unit_index (the piece), shift, amplitude; spikes that belong to no piece are left out"""
+    members: Mapping[str, Any]
+    """Fields sample_index, unit_index (the piece), shift, amplitude, on disk; spikes that belong to no piece are left
+    out"""
     piece_unit: np.ndarray
     """(n_pieces,) old unit (its row) of each piece"""
     piece_id: np.ndarray
@@ -143,10 +145,9 @@ def _revise(
 
 
 def _open(table: Mapping[str, Any]) -> Revision:
-    fields = {name: np.asarray(table[name][:]) for name in table}
+    fields = {name: np.asarray(table[name][:]) for name in table if name not in MEMBER_FIELDS}
     audit = json.loads(fields.pop("audit").tobytes())
-    members = {name: fields.pop(name) for name in ("sample_index", "unit_index", "shift", "amplitude")}
-    return Revision(members, **fields, audit=audit)
+    return Revision(table, **fields, audit=audit)
 
 
 def gather_pieces(revision: Revision, templates: Templates, found: Events, max_spikes: int) -> LazyParts:
@@ -162,7 +163,8 @@ def gather_pieces(revision: Revision, templates: Templates, found: Events, max_s
 
 
 def _gather_pieces(revision: Revision, main: np.ndarray, found: Events, max_spikes: int) -> dict[str, np.ndarray]:
-    members = revision.members | {"main_channel": main[revision.members["unit_index"]].astype(np.int32)}
+    members = {name: np.asarray(revision.members[name][:]) for name in MEMBER_FIELDS}
+    members["main_channel"] = main[members["unit_index"]].astype(np.int32)
     order = np.argsort(members["sample_index"], kind="stable")
     kept = order[evenly(members["unit_index"][order], max_spikes)]
     new = found.load()

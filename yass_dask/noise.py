@@ -11,7 +11,7 @@ from dask import delayed
 from scipy.fft import next_fast_len
 from scipy.linalg import toeplitz
 
-from yass_dask.backends import kernel
+from yass_dask.backends import kernel, on_host
 from yass_dask.chunked import LazyParts
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.geometry import nearest_channels
@@ -124,7 +124,8 @@ def measure_noise(clean: Clean, params: PreprocessParams, backend: str) -> LazyP
     near = nearest_channels(
         recording.neighbors(params.whitening_radius_um), recording.probe.positions, MAX_WHITENING_CHANNELS
     )
-    return LazyParts(parts, params, 2, lambda table: _whitening(table, near, clean.scale.bad, params.whitening_floor))
+    bad, floor = clean.scale.bad, params.whitening_floor
+    return LazyParts(parts, params, 2, lambda table: _whitening(table, near, bad, floor), reads_traces=True)
 
 
 def measure_spectrum(clean: Clean, noise: Noise, params: PreprocessParams, backend: str) -> LazyParts:
@@ -139,12 +140,12 @@ def measure_spectrum(clean: Clean, noise: Noise, params: PreprocessParams, backe
         for chunk, block in sampled_blocks(recording, params.n_sampled_blocks, 0, "zero")
     }
     rate, upper_hz = recording.sampling_rate, params.filter_high_hz
-    return LazyParts(parts, params, 1, lambda table: noise.in_time(_lags(table), rate, upper_hz))
+    return LazyParts(parts, params, 1, lambda table: noise.in_time(_lags(table), rate, upper_hz), reads_traces=True)
 
 
 def _lagged_sums(block: np.ndarray, clean: Clean, noise: Noise, n_lags: int, backend: str) -> dict[str, np.ndarray]:
     """Mean over good channels of sums of x[t] x[t + lag], and the number of samples."""
-    x = noise.in_space().whiten(clean.to_sd(block), backend)
+    x = on_host(noise.in_space().whiten(clean.to_sd(block), backend))
     alive = some_alive(x)
     n = next_fast_len(len(x) + n_lags, real=True)
     power = np.zeros(n // 2 + 1)
@@ -171,7 +172,7 @@ def _noise_sums(block: np.ndarray, around: int, clean: Clean, thin: int) -> dict
     """Sums of products over samples quiet on both channels, and the number of such samples."""
     from scipy.ndimage import maximum_filter1d
 
-    x = clean.to_sd(block)
+    x = on_host(clean.to_sd(block))
     loud = maximum_filter1d((np.abs(x) > SPIKE_SD).view(np.uint8), 2 * around + 1, axis=0, mode="nearest")
     x = x[::thin]
     quiet = ((loud[::thin] == 0) & (x != 0).any(axis=1, keepdims=True)).astype(np.float32)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from yass_dask.backends import resolve
+from yass_dask.backends import checked
 from yass_dask.chunked import Stride
 from yass_dask.cluster import ClusterParams, cluster, gather_units
 from yass_dask.conditioning import PreprocessParams
@@ -98,7 +98,7 @@ def sort(
     recording : Recording
     store : path of the output folder, or a Store
     params : SortParams, default SortParams()
-    backend : "auto", "numpy" or "numba"
+    backend : "numpy", "numba", "jax", "cupy", or "auto": what the workers have, see `runtime.devices`
     client : where it runs: a dask client, an Executor; None takes the current client, else threads
     seed : part of the recipe; no stage draws random numbers at present
     progress : what shows the progress; None shows nothing
@@ -113,14 +113,14 @@ def sort(
     InputError
         Bad recording, params or folder.
     """
-    params, backend = params or SortParams(), resolve(backend)
+    params, backend = params or SortParams(), checked(backend)
     refuse_too_short(recording, params.templates)
     if not wait:
         from yass_dask.jobs import start_sort
 
         return start_sort(recording, store, params, backend=backend, client=client, seed=seed)
     surroundings = running(recording, store, backend=backend, client=client, seed=seed, progress=progress)
-    with surroundings as (keep, folder, shown):
+    with surroundings as (keep, folder, shown, backend):
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
         noise = keep("noise", measure_noise(clean, params.preprocess, backend))
@@ -148,7 +148,7 @@ def sort(
 
 def told(shown: Progress, sorting: Sorting) -> Sorting:
     """The sorting, after the progress was told what there is."""
-    shown.found(units=sorting.n_units, spikes=sorting.n_spikes)
+    shown.sorted(sorting)
     return sorting
 
 
@@ -171,8 +171,8 @@ def pursue(
     keep: Callable, round_: str, clean: Clean, noise: Noise, units: Units, params: SortParams, backend: str,
 ) -> Events:  # fmt: skip
     """Every spike of the units, by matching pursuit: the even blocks, then the odd ones beside them."""
-    templates, length = units.templates, units.templates.n_samples
-    bank = keep("bank" + round_, make_bank(templates, noise, clean.recording, params.deconvolve))
+    length = units.templates.n_samples
+    bank = keep("bank" + round_, make_bank(units.handle, noise, clean.recording, params.deconvolve))
     if clean.recording.stride.step > 1:
         return keep("deconvolve" + round_, deconvolve_apart(clean, noise, bank, length, params.deconvolve, backend))
     every_second = clean.strided(Stride(2))
@@ -186,9 +186,9 @@ def refine(
 ) -> Units:  # fmt: skip
     """Look at cleaned spikes: split, join, drop; average again; find in the residual what was missed."""
     recording, templates = clean.recording, units.templates
-    residual = Residual(clean, units.stored, spikes, backend)
+    residual = Residual(clean, units.handle, spikes, backend)
     chosen = keep("spikes" + round_, choose_spikes(spikes, params.merge.max_spikes))
-    frames = find_frames(templates, matched, basis, recording, params.features, params.merge.max_distance)
+    frames = find_frames(units.handle, matched, basis, recording, params.features, params.merge.max_distance)
     frames = keep("frames" + round_, frames)
     finder = Finder.of(residual, noise, params.detect, backend)
     look = look_at_residual(residual, matched, basis, chosen, frames, finder, params.features, backend)

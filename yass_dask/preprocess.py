@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from dask import delayed
 
-from yass_dask.backends import kernel
-from yass_dask.chunked import Chunk, LazyParts, LazyTraces, Rows, Stride, blocks, chunk_tasks, joined_traces
+from yass_dask.backends import GPU, kernel, on_host
+from yass_dask.chunked import Chunk, LazyParts, LazyTraces, Rows, Stride, blocks, chunk_tasks, joined_traces, read_ahead
 from yass_dask.conditioning import Conditioner, PreprocessParams
 from yass_dask.errors import InputError
 from yass_dask.recording import Boundary, Recording
@@ -101,7 +101,8 @@ def measure_scale(recording: Recording, params: PreprocessParams, backend: str) 
         chunk.name: delayed(_block_scale, name="scale", pure=False)(block, chunk.start, conditioner, thin)
         for chunk, block in sampled_blocks(recording, params.n_sampled_blocks, conditioner.halo, "edge")
     }
-    return LazyParts(parts, params, 4, lambda table: _join_scale(table, recording.bad_channels, params))
+    bad = recording.bad_channels
+    return LazyParts(parts, params, 4, lambda table: _join_scale(table, bad, params), reads_traces=True)
 
 
 def sampled_blocks(recording: Recording, count: int, halo: int, boundary: Boundary) -> list[tuple[Chunk, Any]]:
@@ -125,9 +126,10 @@ def _block_scale(block: np.ndarray, start: int, conditioner: Conditioner, thin: 
     """
     if block.dtype.kind == "f":
         conditioner = conditioner.without(np.flatnonzero(~np.isfinite(block).any(axis=0)))
-    core = conditioner.condition(block, start)
+    core = on_host(conditioner.condition(block, start))
     core = core[conditioner.margin : len(core) - conditioner.margin]
     core = core[conditioner.usable(start, len(core))]
+    core[:, conditioner.bad] = 0
     if len(core) == 0:
         empty = np.zeros((0, block.shape[1]), np.float32)
         return {"median": empty, "mad": empty}
@@ -213,13 +215,15 @@ def _clean_chunk(
     cleaned = np.empty((chunk.stop - chunk.start, len(scale.sd)), np.int16)
     factor = np.where(scale.bad, 0, COUNTS_PER_SD / scale.sd).astype(np.float32)
     n_good, bar = int(np.count_nonzero(~scale.bad)), np.inf if artifact_sd is None else artifact_sd * COUNTS_PER_SD
-    for block in blocks(overlapped, chunk, conditioner.halo):
+    for block in read_ahead(blocks(overlapped, chunk, conditioner.halo), conditioner.backend in GPU):
         traces = conditioner.condition(block.traces, block.start)
-        counts, n_loud = kernel("quantize", conditioner.backend)(traces, median=scale.median, factor=factor, bar=bar)
+        quantized = kernel("quantize", conditioner.backend)(traces, median=scale.median, factor=factor, bar=bar)
+        counts, n_loud = on_host(quantized)
         blank = artifacts(n_loud, n_good, conditioner.margin)
         counts = counts[conditioner.margin : len(counts) - conditioner.margin]
-        counts[blank | ~conditioner.usable(block.start, len(counts))] = 0
-        cleaned[block.start - chunk.start : block.stop - chunk.start] = counts[: block.stop - block.start]
+        core = cleaned[block.start - chunk.start : block.stop - chunk.start]
+        core[:] = counts[: len(core)]
+        core[(blank | ~conditioner.usable(block.start, len(counts)))[: len(core)]] = 0
     return cleaned
 
 

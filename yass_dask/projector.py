@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from yass_dask import subsample
-from yass_dask.backends import kernel
+from yass_dask.backends import kernel, on_host
 from yass_dask.noise import Noise
 
 
@@ -47,11 +47,12 @@ class Projector:
 
     def features(self, traces: np.ndarray, rows: np.ndarray, sites: np.ndarray, shifts: np.ndarray) -> np.ndarray:
         """(n, n_local, n_components) float32 of events that lie a shift (index) later than their rows."""
-        features: np.ndarray = kernel("project", self.backend)(
+        features = kernel("project", self.backend)(
             traces, rows=rows, sites=sites, shifts=subsample.opposite(shifts), gather=self.gather, mix=self.mix,
             bank=self.bank, before=self.before,
         )  # fmt: skip
-        return features
+        result: np.ndarray = on_host(features)
+        return result
 
 
 def _whitened_from(noise: Noise, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,13 +75,12 @@ def _whitened_from(noise: Noise, sites: np.ndarray) -> tuple[np.ndarray, np.ndar
     return gather, mix
 
 
-def tops(traces: np.ndarray, noise: Noise, rows: np.ndarray, channels: np.ndarray) -> np.ndarray:
+def tops(traces: np.ndarray, noise: Noise, rows: np.ndarray, channels: np.ndarray, backend: str) -> np.ndarray:
     """(n,) index of the shift from each peak's row to its top on one channel of the traces whitened in space."""
-    inner = np.clip(rows, 1, len(traces) - 2)
-    near, weights = noise.channels[channels], noise.filters[channels]
-    read = np.minimum(near, traces.shape[1] - 1)
-    weights = np.where(near < traces.shape[1], weights, 0)
-    return peak_shift(*((traces[(inner + d)[:, None], read] * weights).sum(axis=1) for d in (-1, 0, 1)))
+    beside = kernel("beside", backend)(
+        traces, rows=rows, sites=channels, filters=noise.filters, channels=noise.channels
+    )  # fmt: skip
+    return peak_shift(*on_host(beside).T)
 
 
 def peak_shift(left: np.ndarray, middle: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -19,7 +19,15 @@ from yass_dask.merge import Revision
 from yass_dask.noise import Noise
 from yass_dask.preprocess import Clean
 from yass_dask.sums import find_partners, without_sums
-from yass_dask.templates import Averages, StoredTemplates, Templates, TemplatesParams, aligned, local_channels
+from yass_dask.templates import (
+    Averages,
+    StoredAverages,
+    StoredTemplates,
+    Templates,
+    TemplatesParams,
+    aligned,
+    local_channels,
+)
 
 MAX_DUPLICATE_SHARE = 0.5
 """Templates that differ by more than this share of the smaller one's norm are no duplicates, however small."""
@@ -40,10 +48,15 @@ class Units:
     audit: list[dict[str, Any]]
     """Lines {unit, action, into, reason}, in the order of the decisions; action is found, split, merge or drop"""
     stored: StoredTemplates | None = None
-    """The same templates, for tasks"""
+    """The same templates, on disk"""
+
+    @property
+    def handle(self) -> Templates | StoredTemplates:
+        """The templates as they travel to tasks, that `load` them."""
+        return self.stored or self.templates
 
 
-def first_units(averages: Averages, clean: Clean, noise: Noise, params: TemplatesParams) -> LazyParts:
+def first_units(averages: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams) -> LazyParts:
     """Units of the first clusters, duplicates joined; opens as Units."""
     return LazyParts.one(
         "templates", _first_units, averages, clean, noise, params, params=params, version=2, open=open_units
@@ -51,7 +64,7 @@ def first_units(averages: Averages, clean: Clean, noise: Noise, params: Template
 
 
 def next_units(
-    units: Units, revision: Revision, spikes: Events, left: Averages, found: Averages,
+    units: Units, revision: Revision, spikes: Events, left: StoredAverages, found: StoredAverages,
     clean: Clean, noise: Noise, params: TemplatesParams,
 ) -> LazyParts:  # fmt: skip
     """Units of the next round; opens as Units.
@@ -63,25 +76,28 @@ def next_units(
     found : averages of clusters in the residual, units that were missed so far
     """
     return LazyParts.one(
-        "templates", _next_units, units, revision, spikes, left, found, clean, noise, params,
+        "templates", _next_units, units.handle, units.next_id, revision, spikes, left, found, clean, noise, params,
         params=params, version=2, open=open_units,
     )  # fmt: skip
 
 
-def _first_units(averages: Averages, clean: Clean, noise: Noise, params: TemplatesParams) -> dict[str, np.ndarray]:
-    templates, audit = _new(averages, 0, clean, params)
+def _first_units(
+    averages: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams
+) -> dict[str, np.ndarray]:
+    templates, audit = _new(averages.load(), 0, clean, params)
     return _fields(templates, len(templates), audit, None, clean, noise, params)
 
 
 def _next_units(
-    units: Units, revision: Revision, spikes: Events, left: Averages, found: Averages,
-    clean: Clean, noise: Noise, params: TemplatesParams,
+    stored: Templates | StoredTemplates, next_id: int, revision: Revision, spikes: Events, left: StoredAverages,
+    found: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    trains = dict(zip(units.templates.ids.tolist(), trains_of(spikes.load(), len(units.templates)), strict=True))
-    partners = find_partners(units.templates, trains, clean.recording.samples(PARTNER_MS))
-    old = refined(left, revision, units.templates, partners, clean, params)
-    next_id = max([units.next_id, *(revision.piece_id + 1).tolist()])
-    new, audit = _new(found, next_id, clean, params)
+    templates = stored.load()
+    trains = dict(zip(templates.ids.tolist(), trains_of(spikes.load(), len(templates)), strict=True))
+    partners = find_partners(templates, trains, clean.recording.samples(PARTNER_MS))
+    old = refined(left.load(), revision, templates, partners, clean, params)
+    next_id = max([next_id, *(revision.piece_id + 1).tolist()])
+    new, audit = _new(found.load(), next_id, clean, params)
     return _fields(old.joined(new), next_id + len(new), [*revision.audit, *audit], trains, clean, noise, params)
 
 

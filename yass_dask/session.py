@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from yass_dask.monitor.announce import AnnouncedProgress, announced
-from yass_dask.monitor.progress import SilentProgress
+from yass_dask.monitor.progress import unless_given
 from yass_dask.runtime import Executor, choose
+from yass_dask.runtime.devices import choose_backend
 from yass_dask.sources import files_of
 from yass_dask.store import Keep, Store
+from yass_dask.store.stage import backend_of
 
 if TYPE_CHECKING:
     import distributed
@@ -43,24 +45,30 @@ def running(
     seed: int,
     progress: Progress | None,
     if_exists: IfExists = "skip",
-) -> Iterator[tuple[Keep, Path, Progress]]:
+) -> Iterator[tuple[Keep, Path, Progress, str]]:
     """Hold the folder and the executor while a sort runs; write metadata.yaml when it has ended well.
 
-    Gives `keep`, which persists a stage or finds it persisted, the output folder, and what shows the progress.
+    Gives `keep`, which persists a stage or finds it persisted, the output folder, what shows the progress, and the
+    backend that was chosen.
     """
     opened = store if isinstance(store, Store) else Store(store, if_exists)
     executor = client if isinstance(client, Executor) else choose(client)
     began = time.time()
     with opened.lock(), executor.open() as ready, contextlib.ExitStack() as stack:
-        ready.check_sees(files_of(recording.source), opened.path)
+        shown = unless_given(progress)
+        if progress is None:
+            stack.callback(shown.close)
         if ready.client is not None:
             announcer = stack.enter_context(announced(ready.client, recording, str(opened.path)))
+            shown.found(page=announcer.page())
             ready = replace(ready, announcer=announcer)
-            progress = AnnouncedProgress(announcer, recording, progress or SilentProgress())
-        keep = opened.run(recording, backend=backend, seed=seed, executor=ready, progress=progress)
+            shown = AnnouncedProgress(announcer, recording, opened, shown)
+        ready.check_sees(files_of(recording.source), opened.path)
+        backend = choose_backend(backend, ready.client, backend_of(opened.zarr_path / "preprocess"))
+        keep = opened.run(recording, backend=backend, seed=seed, executor=ready, progress=shown)
         startup = time.time() - psutil.Process().create_time()
         _log.info("%s backend, seed %d, %d chunks", backend, seed, len(recording.chunks))
-        yield keep, opened.path, keep.run.progress
+        yield keep, opened.path, keep.run.progress, backend
         facts = {
             "startup_s": round(startup, 3),
             "total_s": round(time.time() - began, 3),

@@ -84,12 +84,8 @@ class Templates:
         used = (self.waveforms != 0).any(axis=1)
         order = np.argsort(~used, axis=1, kind="stable")[:, : max(1, int(used.sum(axis=1).max(initial=0)))]
         channels = np.where(used, self.channels, self.n_channels)
-        by_channel = np.take_along_axis(self.waveforms.transpose(0, 2, 1), order[:, :, None], axis=1)
-        return replace(
-            self,
-            waveforms=by_channel.transpose(0, 2, 1),
-            channels=np.take_along_axis(channels, order, axis=1),
-        )
+        waveforms = np.take_along_axis(self.waveforms.transpose(0, 2, 1), order[:, :, None], axis=1).transpose(0, 2, 1)
+        return replace(self, waveforms=waveforms, channels=np.take_along_axis(channels, order, axis=1))
 
     def dense(self) -> np.ndarray:
         """(n_units, n_samples, n_channels) float32."""
@@ -124,11 +120,10 @@ class StoredTemplates:
 
     def load(self) -> Templates:
         """The templates in memory."""
-        waveforms, channels, n_spikes, ids, peak, n_channels = (
-            np.asarray(self.table[name][:])
-            for name in ("waveforms", "channels", "n_spikes", "ids", "peak", "n_channels")
-        )
-        return Templates(waveforms, channels, n_spikes, ids, int(peak[0]), int(n_channels[0]))
+        names = ("waveforms", "channels", "n_spikes", "ids")
+        arrays: dict[str, Any] = {name: np.asarray(self.table[name][:]) for name in names}
+        peak, n_channels = (int(self.table[name][0]) for name in ("peak", "n_channels"))
+        return Templates(**arrays, peak=peak, n_channels=n_channels)
 
 
 def refuse_too_short(recording: Recording, params: TemplatesParams) -> None:
@@ -162,7 +157,7 @@ def average(traces: StandardTraces, events: Events, params: TemplatesParams, bac
 
     Returns
     -------
-    LazyParts that opens as Averages.
+    LazyParts that opens as StoredAverages.
     """
     recording = traces.recording
     margin = recording.samples(params.align_ms) + subsample.REACH
@@ -170,7 +165,7 @@ def average(traces: StandardTraces, events: Events, params: TemplatesParams, bac
     n_samples = before + recording.samples(params.after_ms) + margin + 1
     averager = _Averager(traces, before, n_samples, local_channels(recording, params.max_channels), backend)
     parts = chunk_tasks("templates", averager.sums, recording, averager.halo, events)
-    return LazyParts(parts, params, 2, lambda table: _open_means(table, margin), reduce=_means)
+    return LazyParts(parts, params, 2, lambda table: StoredAverages(table, margin), reduce=_means, reads_traces=True)
 
 
 @dataclass(frozen=True)
@@ -234,11 +229,25 @@ class Averages:
     margin: int
     """Samples more on both sides than a template has"""
 
-    def parted(self, n: int) -> tuple[Averages, Averages]:
+
+@dataclass(frozen=True)
+class StoredAverages:
+    """Averages on disk, of some units: a small handle that travels to tasks."""
+
+    table: Mapping[str, Any]
+    margin: int
+    first: int = 0
+    stop: int | None = None
+
+    def parted(self, n: int) -> tuple[StoredAverages, StoredAverages]:
         """The first n units, and the others."""
-        names = ("waveforms", "main_channels", "n_spikes")
-        first, rest = ({name: getattr(self, name)[rows] for name in names} for rows in (slice(n), slice(n, None)))
-        return replace(self, **first), replace(self, **rest)
+        return replace(self, stop=n), replace(self, first=n)
+
+    def load(self) -> Averages:
+        """The averages in memory."""
+        names = ("waveforms", "main_channel", "count")
+        waveforms, main, count = (np.asarray(self.table[name][self.first : self.stop]) for name in names)
+        return Averages(waveforms, main, count, self.margin)
 
 
 def _means(parts: Iterator[Arrays]) -> dict[str, np.ndarray]:
@@ -252,12 +261,8 @@ def _means(parts: Iterator[Arrays]) -> dict[str, np.ndarray]:
                 totals[name][unit] += row
         totals["main_channel"] = _with_rows(totals.get("main_channel"), units, part["main_channel"], np.int32)
         totals["main_channel"][units] = part["main_channel"]
-    power = np.maximum(totals["power"], 1)[:, None, None]
-    return {
-        "waveforms": (totals["sums"] / power).astype(np.float32),
-        "main_channel": totals["main_channel"],
-        "count": totals["count"],
-    }
+    waveforms = (totals["sums"] / np.maximum(totals["power"], 1)[:, None, None]).astype(np.float32)
+    return {"waveforms": waveforms, "main_channel": totals["main_channel"], "count": totals["count"]}
 
 
 def _with_rows(total: np.ndarray | None, units: np.ndarray, rows: np.ndarray, dtype: Any) -> np.ndarray:
@@ -266,11 +271,6 @@ def _with_rows(total: np.ndarray | None, units: np.ndarray, rows: np.ndarray, dt
         total = np.zeros((0, *rows.shape[1:]), dtype)
     missing = int(units.max(initial=-1)) + 1 - len(total)
     return total if missing <= 0 else np.concatenate([total, np.zeros((missing, *total.shape[1:]), dtype)])
-
-
-def _open_means(table: Mapping[str, Any], margin: int) -> Averages:
-    waveforms, main, count = (np.asarray(table[name][:]) for name in ("waveforms", "main_channel", "count"))
-    return Averages(waveforms, main, count, margin)
 
 
 # --- alignment ---

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks
+from yass_dask.backends import GPU
+from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks, read_ahead
 from yass_dask.deconvolve import Residual
 from yass_dask.detect import Finder
 from yass_dask.events import Events, Fields, evenly
@@ -22,7 +23,7 @@ from yass_dask.matching import distances, low_rank, pair_overlaps, pairs
 from yass_dask.noise import Noise
 from yass_dask.projector import Basis, Projector
 from yass_dask.recording import Recording
-from yass_dask.templates import Templates
+from yass_dask.templates import StoredTemplates, Templates
 
 
 class Frames(NamedTuple):
@@ -61,7 +62,7 @@ MAX_SCALE = 3.0
 
 
 def find_frames(
-    templates: Templates,
+    templates: Templates | StoredTemplates,
     noise: Noise,
     basis: Basis,
     recording: Recording,
@@ -77,8 +78,8 @@ def find_frames(
     )  # fmt: skip
 
 
-def _frame_fields(*inputs: Any) -> dict[str, np.ndarray]:
-    return frames_of(*inputs)._asdict()
+def _frame_fields(templates: Templates | StoredTemplates, *inputs: Any) -> dict[str, np.ndarray]:
+    return frames_of(templates.load(), *inputs)._asdict()
 
 
 def frames_of(
@@ -154,7 +155,7 @@ def look_at_residual(
     halo = max(reach, finder.halo, cutter.halo)
     look = _Look(residual, noise, basis, finder, cutter, params.max_peaks, halo, backend)
     parts = chunk_tasks("residual", look.chunk, residual.recording, look.halo, chosen, frames)
-    return LazyParts(parts, params, 4, look.open)
+    return LazyParts(parts, params, 4, look.open, reads_traces=True)
 
 
 SPIKE, PEAK = "spike_", "peak_"
@@ -180,7 +181,7 @@ class _Look:
         projector = Projector.of(self.noise, self.basis, seen.frames.channels, self.backend)
         of_peaks = self.cutter.projector(self.basis)
         features, peaks = [np.zeros((0, *seen.frames.own.shape[1:]), np.float32)], []
-        for block in blocks(overlapped, chunk, self.halo):
+        for block in read_ahead(blocks(overlapped, chunk, self.halo), self.backend in GPU):
             x = traces.to_sd(block.traces, block.start - self.halo)
             features.append(seen.features(x, block, projector))
             peaks.append(self._peaks(x, block, of_peaks))

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from yass_dask import SortParams, from_config
-from yass_dask.backends import resolve
 from yass_dask.conditioning import Conditioner
 from yass_dask.evaluate import Agreement, Spikes, compare
 from yass_dask.likely import fit_units
@@ -46,12 +45,12 @@ def run(
     -------
     spike_times (samples, ascending), spike_labels (true unit), both int64.
     """
-    folder, backend = Path(folder), resolve("auto")
+    folder, backend = Path(folder), "numba"
     recording = from_config(folder / "config.yaml")
     params = params or SortParams.from_config(folder / "config.yaml")
     with (
         tempfile.TemporaryDirectory() as spare,
-        running(recording, store or spare, backend=backend, client=None, seed=0, progress=None) as (keep, _, _),
+        running(recording, store or spare, backend=backend, client=None, seed=0, progress=None) as (keep, _, _, _),
     ):
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))

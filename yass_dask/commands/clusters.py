@@ -58,6 +58,8 @@ def run_status(job_id: str, as_json: bool) -> str:
     if as_json:
         return json.dumps(facts, indent=1)
     lines = [f"job {job.id} on {facts['host']}, started {facts['started']}: {jobs.describe(facts)}", f"{job.out}:"]
+    if facts["state"] == "running" and facts.get("page"):
+        lines.insert(1, f"watch it at {facts['page']}")
     return "\n".join([*lines, *(f"  {line}" for line in job.last_lines())])
 
 

@@ -97,7 +97,7 @@ def check(options: SortOptions) -> Checked:
         from yass_dask.compat.device import set_tensorflow_config
 
         set_tensorflow_config(options.gpu_memory)
-    backends.resolve(options.backend)
+    backends.checked(options.backend)
     loaded = config.load(options.config)
     params = config.sort_params(config.override(loaded.stage_params(), options.overrides), "params and --set")
     return Checked(
@@ -150,13 +150,16 @@ def _sort(job: Checked, store: Store, shown: Progress | None) -> str:
 def _call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> Sorting:
     from yass_dask.pipeline import sort
     from yass_dask.runtime import Executor
+    from yass_dask.runtime.devices import visible_gpus
     from yass_dask.store.exports import PROFILE
 
     profile = store.path / PROFILE if job.options.profile else None
     limit = job.config.resources.memory_limit
+    gpus = () if job.options.backend in backends.CPU else tuple(visible_gpus())
     executor = Executor(
-        job.cluster.scheduler, plan.n_workers, limit, batch=batch_of(job.cluster, plan), profile=profile
-    )
+        job.cluster.scheduler, plan.n_workers, limit, batch=batch_of(job.cluster, plan), profile=profile,
+        gpu_memory=job.config.resources.max_memory_gpu, gpus=gpus,
+    )  # fmt: skip
     with executor.open() as opened:
         return sort(
             job.recording.with_chunks(plan.chunk_blocks, plan.part_blocks),

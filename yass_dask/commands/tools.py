@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yass_dask import backends
 from yass_dask.commands.sorting import CONFIG_FILE, METADATA_FILE, describe_plan, plan_of, stretch
 from yass_dask.errors import InputError
 
@@ -64,7 +63,7 @@ def clean_of_sort(out: Path) -> tuple[Clean, Recording]:
     ran = config.text.read_mapping(out / METADATA_FILE)["options"]
     raw = stretch(loaded.recording(), ran.get("start_s"), ran.get("end_s"))
     params, store = config.sort_params(loaded.params).preprocess, Store(out)
-    backend = backends.resolve(ran["backend"])
+    backend = "numba"
     # Nothing is computed: the lazy stages are only asked to open what they made.
     scale = measure_scale(raw, params, backend).open(store.open("scale"))
     return preprocess(raw, scale, params, backend).open(store.open("preprocess")), raw

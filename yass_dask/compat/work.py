@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from yass_dask import backends
 from yass_dask.chunked import LazyParts
 from yass_dask.commands.sorting import batch_of, plan_of
 from yass_dask.compat.files import digest
 from yass_dask.compat.settings import Settings
 from yass_dask.compat.traces import Standardized, clean_of, filters_of, noise_of
-from yass_dask.config import choose_cluster
+from yass_dask.config import Cluster, choose_cluster
 from yass_dask.monitor import progress
 from yass_dask.noise import Noise, measure_noise, measure_spectrum
 from yass_dask.pipeline import SortParams
 from yass_dask.preprocess import Clean
 from yass_dask.recording import Recording
-from yass_dask.runtime import Executor, choose
+from yass_dask.runtime import Executor, Plan, choose
+from yass_dask.runtime.devices import visible_gpus
 from yass_dask.session import running, write_metadata
 from yass_dask.sources import files_of
 from yass_dask.store import Keep, Store
@@ -69,38 +69,38 @@ class Whitened:
 
 
 @contextlib.contextmanager
-def at_work(settings: Settings, recording: Recording, label: str) -> Iterator[Work]:
+def at_work(settings: Settings, recording: Recording, label: str, backend: str = "auto") -> Iterator[Work]:
     """Hold the store of a recording while a step works on it."""
     cluster = choose_cluster(settings.config)
     plan = plan_of(settings.config, recording, cluster)
-    if settings.config.cluster is None:
-        executor = choose(n_workers=plan.n_workers)  # the current dask client, if there is one
-    else:
-        limit = settings.resources.memory_limit
-        executor = Executor(cluster.scheduler, plan.n_workers, limit, batch=batch_of(cluster, plan))
     recording = recording.with_chunks(plan.chunk_blocks, plan.part_blocks)
-    backend, store = backends.resolve("auto"), _store(settings, recording, label)
+    store = _store(settings, recording, label)
     _claim(settings.folder)
     shown = progress.choose(silent=not sys.stderr.isatty())
+    surroundings = running(
+        recording, store, backend=backend, client=_executor(settings, cluster, plan), seed=0, progress=shown
+    )
     try:
-        with running(recording, store, backend=backend, client=executor, seed=0, progress=shown) as (keep, _, _):
-            yield Work(keep, recording, settings.params, backend)
+        with surroundings as (keep, _, _, chosen):
+            yield Work(keep, recording, settings.params, chosen)
     finally:
         shown.close()
     with readable_errors(settings.folder):
-        write_metadata(settings.folder, {"backend": backend, "configured_by": "yass_dask.compat.set_config"})
+        write_metadata(settings.folder, {"backend": chosen, "configured_by": "yass_dask.compat.set_config"})
         (settings.folder / "config.yaml").write_text(settings.config.dump(), encoding="utf-8")
 
 
 @contextlib.contextmanager
-def whitened(settings: Settings, file: Standardized, matrix: np.ndarray | None) -> Iterator[Whitened]:
+def whitened(
+    settings: Settings, file: Standardized, matrix: np.ndarray | None, backend: str = "auto"
+) -> Iterator[Whitened]:
     """Work on a standardized file.
 
     Parameters
     ----------
     matrix : (n_channels, n_channels) whitening matrix; None: measured
     """
-    with at_work(settings, file.recording(settings), file.path.stem) as work:
+    with at_work(settings, file.recording(settings), file.path.stem, backend) as work:
         fields = None if matrix is None else filters_of(matrix, work.recording.n_channels)
         bad = np.zeros(work.recording.n_channels, bool)
         if fields is not None:
@@ -112,6 +112,17 @@ def whitened(settings: Settings, file: Standardized, matrix: np.ndarray | None) 
             noise = work.given("whitening", fields, noise_of)
         matched = work.keep("spectrum", measure_spectrum(clean, noise, how, work.backend))
         yield Whitened(work, clean, noise, matched)
+
+
+def _executor(settings: Settings, cluster: Cluster, plan: Plan) -> Executor:
+    """Where the configuration says; if it says nothing, the current dask client, if there is one, else threads."""
+    if settings.config.cluster is None:
+        return choose(n_workers=plan.n_workers)
+    resources = settings.resources
+    return Executor(
+        cluster.scheduler, plan.n_workers, resources.memory_limit, batch=batch_of(cluster, plan),
+        gpu_memory=resources.max_memory_gpu, gpus=tuple(visible_gpus()),
+    )  # fmt: skip
 
 
 def _claim(folder: Path) -> None:

@@ -60,3 +60,9 @@ def no_spikes() -> Spikes:
     """Zero spikes."""
     integers = np.zeros(0, np.int32)
     return Spikes(integers, integers, integers, np.zeros(0, np.float32), np.zeros(0, np.float32))
+
+
+def sorted_spikes(spikes: Spikes) -> Spikes:
+    """In the order of row, then unit."""
+    order = np.lexsort((spikes.unit, spikes.row))
+    return Spikes(*(part[order] for part in spikes))

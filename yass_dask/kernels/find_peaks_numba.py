@@ -16,12 +16,13 @@ def find_peaks(
     neighbors: np.ndarray,
     first: int,
     stop: int,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """See `find_peaks_numpy`; same result, sample for sample. Fastest for traces contiguous along time."""
     by_channel = np.ascontiguousarray(traces.T)
     found = _find(by_channel, np.float32(threshold), sign, exclusion, neighbors.astype(np.int32), first, stop)
     found = found[np.lexsort((found[:, 1], found[:, 0]))]
-    return found[:, 0].copy(), found[:, 1].copy()
+    samples, channels = found[:, 0].copy(), found[:, 1].copy()
+    return samples, channels, traces[samples, channels]
 
 
 @numba.njit(nogil=True, cache=True, inline="always")

@@ -13,7 +13,7 @@ def find_peaks(
     neighbors: np.ndarray,
     first: int,
     stop: int,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Samples that reach the threshold and are the extremum of their neighbourhood in time and space.
 
     (t, c) is a peak if its strength is at least `threshold` and no (t', c') with |t' - t| <= exclusion and c'
@@ -32,6 +32,7 @@ def find_peaks(
     Returns
     -------
     samples, channels : (n_peaks,) int32, sorted by sample, then channel; samples are rows of `traces`
+    heights : (n_peaks,) float32, the traces there
     """
     strength = np.abs(traces) if sign == 0 else sign * traces
     in_time = maximum_filter1d(strength, 2 * exclusion + 1, axis=0, mode="constant", cval=-np.inf)
@@ -45,7 +46,8 @@ def find_peaks(
         not _has_earlier_equal(strength, t, c, exclusion, neighbors[c])
         for t, c in zip(samples.tolist(), channels.tolist(), strict=True)
     ]
-    return samples[kept].astype(np.int32), channels[kept].astype(np.int32)
+    samples, channels = samples[kept].astype(np.int32), channels[kept].astype(np.int32)
+    return samples, channels, traces[samples, channels]
 
 
 def _has_earlier_equal(strength: np.ndarray, t: int, c: int, exclusion: int, neighbors: np.ndarray) -> bool:

@@ -1,119 +1,32 @@
 """The sorts of a dask scheduler as a page, `/yass`, and as JSON, `/yass.json`, beside dask's own dashboard.
 
 A plugin of the scheduler: it sees every task change its state, and hears from the clients which task is a chunk of what
-(see `announce`). Nothing is computed for it, and a page asks once a second.
+(see `announce`). Nothing is computed for it, and a page asks once a second. What it costs is counted.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from distributed import SchedulerPlugin
-from tornado.web import RequestHandler
+from tornado.web import HTTPError, RequestHandler
+
+from yass_dask.monitor.views import Curve, JobView, StageView
 
 TOPIC = "yass"
-PAGE = Path(__file__).parent / "page.html"
-MOST_CELLS = 240
-"""A longer chunk map is drawn in so many cells, each in the state of its worst chunk."""
-MOST_JOBS, MOST_LINES, MOST_PEAKS = 50, 12, 8000
-STATES = {"processing": "running", "memory": "done", "erred": "failed"}
-"""What a chunk's state is called; all other ones are waiting, or over after they were done."""
-WORST = ("done", "found", "waiting", "running", "redone", "failed")
-
-
-@dataclass
-class StageView:
-    """A stage as far as it is known."""
-
-    name: str
-    n_parts: int
-    n_found: int
-    began: float
-    ended: float | None = None
-    chunks: dict[str, str] = field(default_factory=dict)
-    redone: set[str] = field(default_factory=set)
-    kept: tuple[Counter[str], list[str]] | None = None
-    """What is shown of a stage that is over: a scheduler lives longer than its sorts, and keeps no chunk of theirs"""
-
-    def end(self, now: float) -> None:
-        """The stage is over, well or not."""
-        if self.kept is None:
-            self.kept = Counter(self.chunks.values()), self.cells()
-            self.ended, self.chunks = now, {}
-
-    def change(self, chunk: str, finish: str) -> None:
-        """A chunk's task goes over into another state of dask's."""
-        before, now = self.chunks.get(chunk), STATES.get(finish)
-        if now is not None:
-            self.chunks[chunk] = now
-        elif before == "running":  # its worker died
-            self.chunks[chunk] = "waiting"
-            self.redone.add(chunk)
-        elif before is None:
-            self.chunks[chunk] = "waiting"
-
-    def facts(self, recorded_s: float, now: float) -> dict[str, Any]:
-        counts = Counter(self.chunks.values()) if self.kept is None else self.kept[0]
-        seconds = (self.ended or now) - self.began
-        done = self.n_found + counts["done"]
-        pace = recorded_s * counts["done"] / max(self.n_parts, 1) / seconds if counts["done"] and seconds > 0 else None
-        left = None if self.ended or not pace else seconds * (self.n_parts - done) / counts["done"]
-        return {
-            "stage": self.name, "parts": self.n_parts, "found": self.n_found, "done": done,
-            "running": counts["running"], "failed": counts["failed"], "redone": len(self.redone),
-            "seconds": round(seconds, 1), "x_real_time": pace and round(pace, 2), "left_s": left and round(left, 1),
-            "complete": done == self.n_parts and self.ended is not None, "map": self.cells(),
-        }  # fmt: skip
-
-    def cells(self) -> list[str]:
-        """States in the order of the chunks; those found finished come first."""
-        if self.kept is not None:
-            return self.kept[1]
-        seen = [self._shown(chunk) for chunk in sorted(self.chunks)]
-        states = ["found"] * self.n_found + seen + ["waiting"] * (self.n_parts - self.n_found - len(seen))
-        step = -(-len(states) // MOST_CELLS) or 1
-        return [max(states[i : i + step], key=WORST.index) for i in range(0, len(states), step)]
-
-    def _shown(self, chunk: str) -> str:
-        state = self.chunks[chunk]
-        return "redone" if chunk in self.redone and state == "running" else state
-
-
-@dataclass
-class JobView:
-    """A sort as far as it is known."""
-
-    id: str
-    out: str
-    recorded_s: float
-    n_samples: int
-    n_channels: int
-    began: float
-    ended: float | None = None
-    state: str = "running"
-    message: str = ""
-    found: dict[str, Any] = field(default_factory=dict)
-    """What the sort told of its results so far"""
-    peaks: list[list[float]] = field(default_factory=list)
-    """[seconds, depth in um, height in sd]; thinned out where they become too many"""
-    stages: list[StageView] = field(default_factory=list)
-    lines: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LINES))
-    errors: list[dict[str, str]] = field(default_factory=list)
-
-    def facts(self, now: float) -> dict[str, Any]:
-        return {
-            "id": self.id, "out": self.out, "state": self.state, "message": self.message,
-            "recorded_s": self.recorded_s, "n_channels": self.n_channels,
-            "seconds": round((self.ended or now) - self.began, 1), **self.found,
-            "stages": [stage.facts(self.recorded_s, now) for stage in self.stages],
-            "log": list(self.lines), "errors": self.errors,
-        }  # fmt: skip
+FILES = Path(__file__).parent / "page"
+TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+MOST_JOBS = 50
+SUBMITTED_S = 120.0
+"""A sort that was submitted, and whose process has not come after this time, will not come."""
 
 
 class SortPages(SchedulerPlugin):
@@ -127,111 +40,225 @@ class SortPages(SchedulerPlugin):
         self.jobs: dict[str, JobView] = {}
         self.owner: dict[str, tuple[JobView, StageView]] = {}
         """Job and stage by the beginning of a task's key"""
-        self.cpu_s = 0.0
+        self.cpu_s = self.busy_s = 0.0
+        """Of this plugin and its pages; and seconds in which workers computed"""
         routes = [
-            (r"/yass", _Page),
-            (r"/yass\.json", _Json, {"give": lambda _: self.facts()}),
-            (r"/yass/peaks/(\w+)\.json", _Json, {"give": self.peaks}),
+            (r"/yass", _File, {"pages": self, "name": "page.html"}),
+            (r"/yass/(page\.css|page\.js)", _File, {"pages": self}),
+            (r"/yass\.json", _Json, {"pages": self, "give": self.facts}),
+            (r"/yass/(\w+)\.json", _Json, {"pages": self, "give": self.all_of}),
         ]
         scheduler.http_application.add_handlers(r".*", routes)
 
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the CPU time of what it holds."""
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            self.cpu_s += time.thread_time() - began
+
+    # --- what happens ---
+
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         began = time.thread_time()
-        label, _, chunk = _parts(key)
+        label, chunk = _parts(key)
         if label in self.owner and finish != "forgotten":
-            job, stage = self.owner[label]
-            stage.change(chunk, finish)
-            if finish == "erred":
-                task = self.scheduler.tasks.get(key)
-                job.errors.append({"stage": stage.name, "chunk": chunk, "error": _text_of(task)})
+            self._change(*self.owner[label], key, chunk, finish)
+            took = (s["stop"] - s["start"] for s in kwargs.get("startstops") or () if s["action"] == "compute")
+            self.busy_s += sum(took)
         self.cpu_s += time.thread_time() - began
+
+    def _change(self, job: JobView, stage: StageView, key: Any, chunk: str, finish: str) -> None:
+        stage.change(chunk, finish)
+        if finish in ("memory", "erred"):
+            job.begin_work()
+        if finish == "erred":
+            error = str(getattr(self.scheduler.tasks.get(key), "exception_text", "") or "")
+            job.errors.append({"stage": stage.name, "chunk": chunk, "error": error})
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        with self.counted():
+            for job in self.jobs.values():
+                if job.client == client and job.ended is None:
+                    job.ended, job.state = time.time(), "killed"
+                    job.message = "the process that ran it is gone; the same command goes on from what is finished"
 
     def log_event(self, topic: str, msg: Any) -> None:
         if topic == TOPIC:
-            began = time.thread_time()
-            self._hear(dict(msg))
-            self.cpu_s += time.thread_time() - began
+            with self.counted():
+                told = dict(msg)
+                self._hear(told.pop("what"), told.pop("job"), told)
 
-    def _hear(self, told: dict[str, Any]) -> None:
-        what, job_id, now = told.pop("what"), told.pop("job"), time.time()
+    def _hear(self, what: str, job_id: str, told: dict[str, Any]) -> None:
+        now = time.time()
         if what == "begin":
+            if told["state"] == "submitted" and job_id in self.jobs:
+                return  # its process was faster
+            self.jobs.pop(job_id, None)
             self.jobs[job_id] = JobView(job_id, began=now, **told)
             for old in list(self.jobs)[:-MOST_JOBS]:
                 del self.jobs[old]
+            return
         job = self.jobs.get(job_id)
         if job is None:
             return
-        if what == "stage":
+        if job.state == "killed":  # its client had lost us for a while only
+            job.ended, job.state, job.message = None, "running", ""
+        if what in HEARD:
+            HEARD[what](job, told)
+        elif what == "stage":
             job.stages.append(StageView(**told, began=now))
+            if told["n_found"]:
+                job.begin_work()
         elif what == "tasks":
             self.owner[told["label"]] = (job, job.stages[-1])
-        elif what == "complete":
-            self._end_stage(job, now)
-        elif what == "line":
-            job.lines.append(told["line"])
-        elif what == "peaks":
-            job.peaks += told["points"]
-            if len(job.peaks) > MOST_PEAKS:
-                del job.peaks[::2]
-        elif what == "found":
-            job.found |= told
-        elif what == "end":
-            job.state, job.message, job.ended = told["state"], told["message"], now
-            self._end_stage(job, now)
+        elif what in ("complete", "end"):
+            self._end(job, now, **told)
 
-    def _end_stage(self, job: JobView, now: float) -> None:
-        """The job's last stage is over."""
-        if job.stages:
-            job.stages[-1].end(now)
-            self.owner = {label: pair for label, pair in self.owner.items() if pair[1] is not job.stages[-1]}
+    def _end(self, job: JobView, now: float, cpu_s: float, state: str = "", message: str = "") -> None:
+        """The job's last stage is over, and with it the job if a state is given."""
+        job.announcing_s = round(cpu_s, 3)
+        if state:
+            job.end(state, message, now)
+        elif job.stages:
+            job.stages[-1].end(job.recorded_s, now)
+        self.owner = {label: pair for label, pair in self.owner.items() if pair[1].kept is None}
 
-    def facts(self) -> dict[str, Any]:
-        """What the page shows."""
-        began = time.thread_time()
-        now = time.time()
-        facts = {
-            "jobs": [job.facts(now) for job in reversed(self.jobs.values())],
-            "workers": [_worker(worker) for worker in self.scheduler.workers.values()],
-            "cpu_s": round(self.cpu_s, 3),
-        }
-        self.cpu_s += time.thread_time() - began
-        return facts
+    # --- what is shown ---
 
-    def peaks(self, job_id: str) -> list[list[float]]:
-        """Of the drift raster of a job."""
-        return self.jobs[job_id].peaks if job_id in self.jobs else []
+    def facts(self, job: str = "") -> dict[str, Any]:
+        """What the page shows; of one job only, the others in short, where one is asked for."""
+        now, at_work = time.time(), self._at_work()
+        self._drop_submitted(now)
+        jobs = [
+            view.facts(now, at_work) if job in ("", view.id) else view.line(now)
+            for view in reversed(self.jobs.values())
+        ]
+        told = self.cpu_s + sum(view.announcing_s for view in self.jobs.values())
+        watching = {
+            "cpu_s": round(told, 3), "of_s": round(self.busy_s, 1),
+            "share": round(told / self.busy_s, 5) if self.busy_s else None,
+        }  # fmt: skip
+        workers = [_worker(worker) for worker in self.scheduler.workers.values()]
+        return {"scheduler": self.scheduler.address, "jobs": jobs, "workers": workers, "watching": watching}
+
+    def all_of(self, job: str) -> dict[str, Any]:
+        """One job with everything, also what is long."""
+        if job not in self.jobs:
+            raise HTTPError(404, "no such job")
+        return self.jobs[job].facts(time.time(), self._at_work()) | self.jobs[job].drawn()
+
+    def _at_work(self) -> Mapping[int, set[str]]:
+        """Chunks that workers have come to, by the id() of their stage: a worker takes its tasks by priority."""
+        found: dict[int, set[str]] = defaultdict(set)
+        for worker in self.scheduler.workers.values():
+            for task in sorted(worker.processing, key=attrgetter("priority"))[: worker.nthreads]:
+                label, chunk = _parts(task.key)
+                if label in self.owner:
+                    job, stage = self.owner[label]
+                    job.begin_work()
+                    found[id(stage)].add(chunk)
+        return found
+
+    def _drop_submitted(self, now: float) -> None:
+        for job in self.jobs.values():
+            if job.state == "submitted" and now - job.began > SUBMITTED_S:
+                job.end("killed", f"its process never came; `yass status {job.id}` tells more", now)
 
 
-def _parts(key: Any) -> tuple[str, str, str]:
-    """(label of the stage's tasks, "-", chunk) of a task's key: stage-number-chunk."""
+def _hear_peaks(job: JobView, told: Mapping[str, Any]) -> None:
+    anew = told.get("anew") or not job.peaks
+    for name, column in told["columns"].items():
+        values = array("i", column)
+        job.peaks[name] = values if anew else job.peaks[name] + values
+    job.versions["peaks"] += 1
+
+
+def _hear_spikes(job: JobView, told: Mapping[str, Any]) -> None:
+    """Of a part of a stage: the stage before stays to be seen until this one has been everywhere."""
+    stage, n_bins = told["stage"], told["n_bins"]
+    if told.get("anew") or not job.curves or job.curves[-1].stage != stage:
+        kept = [curve for curve in job.curves if curve.stage != stage][-1:]
+        job.curves = [*kept, Curve(stage, told["bin_s"], [0] * n_bins, [0.0] * n_bins)]
+    job.curves[-1].add(told["first"], told["spikes"], told["seconds"])
+
+
+def _hear_units(job: JobView, told: Mapping[str, Any]) -> None:
+    job.units = list(told["units"])
+    job.found["units"] = len(job.units)
+    job.versions["units"] += 1
+
+
+def _hear_channels(job: JobView, told: Mapping[str, Any]) -> None:
+    job.channels = list(told["channels"])
+    job.versions["channels"] += 1
+
+
+HEARD: Mapping[str, Callable[[JobView, Mapping[str, Any]], None]] = {
+    "line": lambda job, told: job.lines.append(told["line"]),
+    "found": lambda job, told: job.found.update(told),
+    "peaks": _hear_peaks,
+    "spikes": _hear_spikes,
+    "units": _hear_units,
+    "channels": _hear_channels,
+}
+"""What a client tells of its sort, and what is done with it"""
+
+
+def _parts(key: Any) -> tuple[str, str]:
+    """(label of the stage's tasks, chunk) of a task's key: stage-number-chunk."""
     if not isinstance(key, str) or key.count("-") < 2:
-        return "", "", ""
+        return "", ""
     stage, number, chunk = key.split("-", 2)
-    return f"{stage}-{number}", "-", chunk
-
-
-def _text_of(task: Any) -> str:
-    return str(getattr(task, "exception_text", "") or "")
+    return f"{stage}-{number}", chunk
 
 
 def _worker(worker: Any) -> dict[str, Any]:
     metrics = worker.metrics
     return {
-        "address": worker.address, "host": worker.host, "memory_mb": round(metrics.get("memory", 0) / 1e6),
-        "limit_mb": round(worker.memory_limit / 1e6), "cpu_percent": metrics.get("cpu", 0),
-        "running": len(worker.processing), "resources": dict(worker.resources),
+        "address": worker.address, "name": str(worker.name), "host": worker.host, "threads": worker.nthreads,
+        "memory_mb": round(metrics.get("memory", 0) / 1e6), "limit_mb": round((worker.memory_limit or 0) / 1e6),
+        "cpu_percent": round(metrics.get("cpu", 0)), "running": min(len(worker.processing), worker.nthreads),
+        "waiting": max(len(worker.processing) - worker.nthreads, 0), "resources": dict(worker.resources),
+        "gpu": _gpu(worker),
     }  # fmt: skip
 
 
-class _Page(RequestHandler):
-    def get(self) -> None:
-        self.write(PAGE.read_text(encoding="utf-8"))
+def _gpu(worker: Any) -> dict[str, Any] | None:
+    """Of a worker that has a GPU and pynvml, by which dask asks; None of any other."""
+    now, fixed = worker.metrics.get("gpu"), worker.extra.get("gpu")
+    if not now or not fixed:
+        return None
+    used, total = now.get("memory-used"), fixed.get("memory-total")
+    return {
+        "name": fixed.get("name"), "percent": now.get("utilization"),
+        "memory_mb": used and round(used / 1e6), "limit_mb": total and round(total / 1e6),
+    }  # fmt: skip
 
 
-class _Json(RequestHandler):
-    def initialize(self, give: Callable[[str], Any]) -> None:
-        self.give = give
+class _Counted(RequestHandler):
+    """An answer whose CPU time is counted, sending included."""
 
-    def get(self, job_id: str = "") -> None:
+    def initialize(self, pages: SortPages, **about: Any) -> None:
+        self.pages, self.about = pages, about
+
+    def prepare(self) -> None:
+        self.began = time.thread_time()
+
+    def on_finish(self) -> None:
+        self.pages.cpu_s += time.thread_time() - self.began
+
+
+class _File(_Counted):
+    def get(self, name: str = "") -> None:
+        path = FILES / (name or self.about["name"])
+        self.set_header("Content-Type", TYPES[path.suffix[1:]])
+        self.write(path.read_text(encoding="utf-8"))
+
+
+class _Json(_Counted):
+    def get(self, job: str = "") -> None:
         self.set_header("Content-Type", "application/json")
-        self.write(json.dumps(self.give(job_id)))
+        self.write(json.dumps(self.about["give"](job or self.get_query_argument("job", ""))))

@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 if TYPE_CHECKING:
     import rich.progress
 
+    from yass_dask.sorting import Sorting
 
-Read = Callable[[Sequence[str]], Mapping[str, Any]]
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a stage that was just done."""
+
+    name: str
+    read: Callable[[Sequence[str]], Mapping[str, Any]]
+    """Gives fields of it."""
 
 
 class Progress(Protocol):
@@ -23,14 +31,17 @@ class Progress(Protocol):
     def stage(self, name: str, n_parts: int, n_found: int, recorded_s: float) -> None:
         """A stage begins: its parts, how many of them were found finished, the recording's seconds."""
 
-    def advance(self, name: str, read: Read | None = None) -> None:
-        """One more part of the stage is done; `read` gives fields of it."""
+    def advance(self, name: str, part: Part | None = None) -> None:
+        """One more part of the stage is done."""
 
     def finish(self, name: str) -> None:
         """The stage is complete."""
 
-    def found(self, **facts: int) -> None:
-        """What there is so far: units, spikes."""
+    def found(self, **facts: Any) -> None:
+        """What there is so far: units; page, where a browser can watch."""
+
+    def sorted(self, sorting: Sorting) -> None:
+        """The result."""
 
     def close(self) -> None:
         """Nothing more will come, perhaps because of an error: give the terminal back."""
@@ -44,16 +55,30 @@ def choose(*, silent: bool = False, stream: TextIO | None = None) -> Progress:
     return RichProgress(out) if out.isatty() else LineProgress(out)
 
 
+def unless_given(progress: Progress | None) -> Progress:
+    """The given one; without one, a notebook shows it in the cell, and anything else shows nothing."""
+    if progress is not None:
+        return progress
+    ipython = sys.modules.get("IPython")  # a notebook has imported it
+    if ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None:
+        from yass_dask.monitor.cell import CellProgress
+
+        return CellProgress()
+    return SilentProgress()
+
+
 class SilentProgress:
     """Shows nothing."""
 
     def stage(self, name: str, n_parts: int, n_found: int, recorded_s: float) -> None: ...
 
-    def advance(self, name: str, read: Read | None = None) -> None: ...
+    def advance(self, name: str, part: Part | None = None) -> None: ...
 
     def finish(self, name: str) -> None: ...
 
-    def found(self, **facts: int) -> None: ...
+    def found(self, **facts: Any) -> None: ...
+
+    def sorted(self, sorting: Sorting) -> None: ...
 
     def close(self) -> None: ...
 
@@ -67,13 +92,13 @@ class FileProgress:
         self._path = path
         self._pace = Pace(0, 0, 0.0)
         self._written = 0.0
-        self._found: dict[str, int] = {}
+        self._found: dict[str, Any] = {}
 
     def stage(self, name: str, n_parts: int, n_found: int, recorded_s: float) -> None:
         self._pace = Pace(n_parts, n_found, recorded_s)
         self._write(name)
 
-    def advance(self, name: str, read: Read | None = None) -> None:
+    def advance(self, name: str, part: Part | None = None) -> None:
         self._pace.n_done += 1
         if time.monotonic() - self._written > self.EVERY_S:
             self._write(name)
@@ -81,8 +106,11 @@ class FileProgress:
     def finish(self, name: str) -> None:
         self._write(name)
 
-    def found(self, **facts: int) -> None:
+    def found(self, **facts: Any) -> None:
         self._found |= facts
+
+    def sorted(self, sorting: Sorting) -> None:
+        self._found |= {"units": sorting.n_units, "spikes": sorting.n_spikes}
 
     def close(self) -> None: ...
 
@@ -132,7 +160,7 @@ class LineProgress:
     def stage(self, name: str, n_parts: int, n_found: int, recorded_s: float) -> None:
         self._paces[name] = Pace(n_parts, n_found, recorded_s)
 
-    def advance(self, name: str, read: Read | None = None) -> None:
+    def advance(self, name: str, part: Part | None = None) -> None:
         self._paces[name].n_done += 1
 
     def finish(self, name: str) -> None:
@@ -145,7 +173,9 @@ class LineProgress:
         self._stream.write(f"{name}: {pace.n_found + pace.n_done} of {pace.n_parts} chunks, {how}\n")
         self._stream.flush()
 
-    def found(self, **facts: int) -> None: ...
+    def found(self, **facts: Any) -> None: ...
+
+    def sorted(self, sorting: Sorting) -> None: ...
 
     def close(self) -> None: ...
 
@@ -164,7 +194,7 @@ class RichProgress:
         row = bars.add_task(name, total=max(n_parts, 1), completed=n_found, pace="", chunks=f"{n_found}/{n_parts}")
         self._rows[name] = (row, Pace(n_parts, n_found, recorded_s))
 
-    def advance(self, name: str, read: Read | None = None) -> None:
+    def advance(self, name: str, part: Part | None = None) -> None:
         row, pace = self._rows[name]
         pace.n_done += 1
         done = pace.n_found + pace.n_done
@@ -174,7 +204,9 @@ class RichProgress:
         row, pace = self._rows.pop(name)
         self._live().update(row, completed=max(pace.n_parts, 1))
 
-    def found(self, **facts: int) -> None: ...
+    def found(self, **facts: Any) -> None: ...
+
+    def sorted(self, sorting: Sorting) -> None: ...
 
     def close(self) -> None:
         if self._bars is not None:

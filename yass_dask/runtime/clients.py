@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dask
 
 from yass_dask.errors import InputError
 from yass_dask.runtime.batch import is_scheduler_file
+from yass_dask.runtime.devices import RESOURCE
 from yass_dask.runtime.plan import PROCESS_BYTES
 from yass_dask.runtime.threads import KEEP_MEMORY, ONE_THREAD
 
@@ -32,23 +33,31 @@ def current_client() -> distributed.Client | None:
 
 
 @contextlib.contextmanager
-def local_client(n_workers: int, memory_limit: int | None) -> Iterator[distributed.Client]:
-    """Processes of one thread each, told to stay single-threaded before they start."""
+def local_client(n_workers: int, memory_limit: int | None, gpus: Sequence[str] = ()) -> Iterator[distributed.Client]:
+    """Processes of one thread each, told to stay single-threaded before they start; and one for each GPU."""
     import distributed
 
     # A job holds its data until they are written: nothing can be spilled, a paused worker pauses for ever.
     patient = {f"distributed.worker.memory.{action}": False for action in ("target", "spill", "pause")}
+    options = {
+        "nthreads": 1,
+        "memory_limit": _share(memory_limit, n_workers + len(gpus)),
+        "silence_logs": logging.ERROR,
+    }
+    env = {**ONE_THREAD, **KEEP_MEMORY, "NUMBA_NUM_THREADS": "1"}
+    workers: dict[Any, Any] = {
+        i: {"cls": distributed.Nanny, "options": options | {"env": env}} for i in range(n_workers)
+    }
+    for gpu in gpus:
+        own = {"env": env | {"CUDA_VISIBLE_DEVICES": gpu}, "resources": {RESOURCE: 1}}
+        workers[f"gpu-{gpu}"] = {"cls": distributed.Nanny, "options": options | own}
+    scheduler = {
+        "cls": distributed.Scheduler,
+        "options": {"host": "127.0.0.1", "port": 0, "dashboard": True, "dashboard_address": ":0"},
+    }
     with (
         dask.config.set(patient),
-        distributed.LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=_share(memory_limit, n_workers),
-            dashboard_address=":0",
-            env={**ONE_THREAD, **KEEP_MEMORY, "NUMBA_NUM_THREADS": "1"},
-            silence_logs=logging.ERROR,
-        ) as cluster,
+        distributed.SpecCluster(workers, scheduler, silence_logs=logging.ERROR) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client

@@ -17,7 +17,8 @@ from yass_dask.errors import InputError
 from yass_dask.monitor.profile import StageProfile
 from yass_dask.runtime.batch import Batch, batch_client, is_scheduler_file
 from yass_dask.runtime.clients import current_client, local_client, remote_client
-from yass_dask.runtime.pools import Cluster, Here, Job, Pool, Threads, WorkersLostError, cut_jobs
+from yass_dask.runtime.devices import Where
+from yass_dask.runtime.pools import Cluster, Here, Job, Pool, Threads, WorkersLostError, answered_by, cut_jobs
 from yass_dask.runtime.threads import available_cores, give_memory_back, keep_memory, one_thread
 from yass_dask.runtime.visible import check_workers_see
 
@@ -48,6 +49,10 @@ class Executor:
         Where to run, whatever the name.
     batch : Batch, optional
         What "slurm" asks for.
+    gpu_memory : int, optional
+        Bytes that a process may take of its GPU.
+    gpus : tuple of str
+        GPUs of this machine, as CUDA_VISIBLE_DEVICES names them: "local" starts a process for each beside the others.
     profile : Path, optional
         A folder for a performance report of every stage: where the time of this process went, or dask's own report
         of a cluster.
@@ -67,6 +72,8 @@ class Executor:
     memory_limit: int | None = None
     client: distributed.Client | None = None
     batch: Batch | None = None
+    gpu_memory: int | None = None
+    gpus: tuple[str, ...] = ()
     profile: Path | None = None
     announcer: Announcer | None = None
     opened: bool = False
@@ -110,7 +117,7 @@ class Executor:
             finally:
                 give_memory_back()
         elif self.name == "local":
-            with local_client(self.n_workers, self.memory_limit) as client:
+            with local_client(self.n_workers, self.memory_limit, self.gpus) as client:
                 yield replace(self, client=client)
         elif self.name == "slurm" and self.batch is not None:
             with batch_client(self.batch) as client:
@@ -122,14 +129,17 @@ class Executor:
     def check_sees(self, inputs: Sequence[str], folder: Path) -> None:
         """InputError where workers elsewhere cannot see the input or write into the folder; call it when open."""
         if self.client is not None:
-            check_workers_see(self.client, inputs, folder)
+            with answered_by(self.client):
+                check_workers_see(self.client, inputs, folder)
 
-    def run(self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str = "task") -> None:
+    def run(
+        self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str = "task", where: Where = "any"
+    ) -> None:
         """Compute all tasks; call `on_done(name)` in the calling thread as each ends.
 
         The first exception calls the rest off and is raised as it is; but tasks that dask gives up because their
         workers died begin anew when the others have ended, as long as any ends. `label` names the tasks on a
-        dashboard.
+        dashboard; `where` says which workers of a cluster they are for, if it has GPU workers and others.
         An executor that is not open opens for this run only.
         """
         if not tasks:
@@ -140,12 +150,12 @@ class Executor:
             del left[name]
             on_done(name)
 
-        with self.open() as opened, opened._profiled(tasks, label):
+        with self.open() as opened, answered_by(opened.client), opened._profiled(tasks, label):
             singly = False
             while left:
                 before = len(left)
-                with opened._pool(label, before) as pool:
-                    _run(pool, cut_jobs(dict(left)), done, 1 if singly else pool.window)
+                with opened._pool(label, before, where) as pool:
+                    _run(pool, cut_jobs(dict(left), self.gpu_memory), done, 1 if singly else pool.window)
                 stuck = len(left) == before
                 if stuck and (singly or before == 1):
                     raise WorkersLostError(getattr(pool, "last_lost", ""))
@@ -168,9 +178,9 @@ class Executor:
                 yield
 
     @contextlib.contextmanager
-    def _pool(self, label: str, n_jobs: int) -> Iterator[Pool]:
+    def _pool(self, label: str, n_jobs: int, where: Where) -> Iterator[Pool]:
         if self.client is not None:
-            with contextlib.closing(Cluster(self.client, label, n_jobs)) as cluster:
+            with contextlib.closing(Cluster(self.client, label, n_jobs, where)) as cluster:
                 if self.announcer is not None:
                     self.announcer.tell("tasks", label=cluster.label)
                 yield cluster

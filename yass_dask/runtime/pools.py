@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import dask
 from dask.delayed import Delayed
 
+from yass_dask.backends import MEMORY
 from yass_dask.chunked import merged, needed_for
+from yass_dask.runtime.devices import Where, Workers
 from yass_dask.runtime.threads import keep_memory
 
 if TYPE_CHECKING:
@@ -46,14 +48,41 @@ class SchedulerLostError(RuntimeError):
         )
 
 
+@contextlib.contextmanager
+def answered_by(client: distributed.Client | None) -> Iterator[None]:
+    """SchedulerLostError for whatever fails because the client's scheduler is gone."""
+    try:
+        yield
+    except SchedulerLostError:
+        raise
+    except Exception as error:
+        if client is None or not _lost(client, error):
+            raise
+        raise SchedulerLostError(_where(client)) from error
+
+
+def _lost(client: distributed.Client, error: Exception) -> bool:
+    """Whether the scheduler is gone; the client may not know it yet."""
+    if client.status == "running" and isinstance(error, OSError):
+        try:
+            client.nthreads()
+        except Exception:
+            return True
+    return client.status != "running"
+
+
 @dataclass(frozen=True)
 class Job:
     """One task's graph and key; calling it computes the task and forgets the result."""
 
     graph: dict[Hashable, Any]
     key: Any
+    gpu_memory: int | None = None
+    """Bytes of its GPU that the process may take"""
 
     def __call__(self) -> None:
+        if self.gpu_memory is not None:
+            MEMORY.allow(self.gpu_memory)
         dask.get(self.graph, self.key)
 
     def on_cluster(self) -> None:
@@ -64,11 +93,11 @@ class Job:
         self()
 
 
-def cut_jobs(tasks: Mapping[str, Delayed]) -> Iterator[tuple[str, Job]]:
+def cut_jobs(tasks: Mapping[str, Delayed], gpu_memory: int | None = None) -> Iterator[tuple[str, Job]]:
     """Cut the common graph into one job per task."""
     graph = dict(merged(tasks.values()))
     for name, task in tasks.items():
-        yield name, Job(needed_for(graph, task.key), task.key)
+        yield name, Job(needed_for(graph, task.key), task.key, gpu_memory)
 
 
 class Pool(Protocol):
@@ -125,20 +154,21 @@ class Threads:
 class Cluster:
     """Runs jobs on the workers of a dask cluster; many jobs share their arrays."""
 
-    def __init__(self, client: distributed.Client, label: str, n_jobs: int) -> None:
+    def __init__(self, client: distributed.Client, label: str, n_jobs: int, where: Where) -> None:
         from yass_dask.runtime.shared import SharedArrays
 
         self.client = client
         self.last_lost = ""
+        self.submission = Workers.of(client).submission(where) if where != "any" else {}
         self.label = f"{label}-{uuid.uuid4().hex[:8]}"  # two sorts on one cluster must not share keys
         self.shared = SharedArrays(client, self.label) if n_jobs >= _MANY else None
         self.window = max(_WAITING_AT_LEAST, _WAITING_PER_THREAD * sum(client.nthreads().values()))
 
     def submit(self, name: str, job: Job) -> Any:
         if _needs_futures(job.graph):  # only the scheduler can bring them to the task
-            return self.client.get(job.graph, job.key, sync=False)
+            return self.client.get(job.graph, job.key, sync=False, **self.submission)
         run = job.on_cluster if self.shared is None else self.shared.pack(job)
-        return self.client.submit(run, key=f"{self.label}-{name}", pure=False)
+        return self.client.submit(run, key=f"{self.label}-{name}", pure=False, **self.submission)
 
     def wait(self, running: list[Any]) -> tuple[list[Any], list[Any]]:
         import distributed

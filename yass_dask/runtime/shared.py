@@ -5,6 +5,7 @@ A worker that joins later gets them before its first job, and none depends on an
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import numpy as np
-from distributed import WorkerPlugin
+from distributed import SchedulerPlugin, WorkerPlugin
 
 if TYPE_CHECKING:
     import distributed
 
 LARGE_BYTES = 256
 """Smaller arrays travel with the job."""
+
+TRIES = 5
+"""Times that arrays are handed out."""
 
 _kept: dict[str, dict[int, np.ndarray]] = {}
 """In a worker: arrays by stage and number."""
@@ -29,6 +33,7 @@ class SharedArrays:
 
     def __init__(self, client: distributed.Client, label: str) -> None:
         self.client, self.label = client, label
+        self.name = f"{client.id}/{label}"
         self.arrays: dict[int, np.ndarray] | None = None
 
     def pack(self, job: Any) -> PackedJob:
@@ -36,14 +41,25 @@ class SharedArrays:
         if self.arrays is None:
             self.arrays = {}
             _pack(job, self.arrays, new=True)
-            plugin = _Keeping(self.label, self.arrays)
-            self.client.register_plugin(plugin, name=self.label)
+            self._hand_out(_Keeping(self.label, self.arrays))
+            with contextlib.suppress(Exception):  # the scheduler may forbid plugins
+                self.client.register_plugin(_Releasing())
         return PackedJob(self.label, _pack(job, self.arrays, new=False))
+
+    def _hand_out(self, plugin: _Keeping) -> None:
+        """Give the arrays to all workers; one that dies at that moment fails the call for all."""
+        for attempt in range(TRIES):
+            try:
+                self.client.register_plugin(plugin, name=self.name)
+                return
+            except OSError:
+                if attempt == TRIES - 1 or self.client.status != "running":
+                    raise
 
     def close(self) -> None:
         """The workers may forget the arrays."""
         if self.arrays is not None:
-            self.client.unregister_worker_plugin(self.label)
+            self.client.unregister_worker_plugin(self.name)
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,17 @@ class _Keeping(WorkerPlugin):
 
     def teardown(self, worker: distributed.Worker) -> None:
         _kept.pop(self.label, None)
+
+
+class _Releasing(SchedulerPlugin):
+    """In the scheduler: the arrays of a client that died are no use to anyone."""
+
+    name = "yass-shared-arrays"
+    idempotent = True
+
+    def remove_client(self, scheduler: distributed.Scheduler, client: str) -> None:
+        for name in [name for name in scheduler.worker_plugins if name.startswith(f"{client}/")]:
+            scheduler.loop.add_callback(scheduler.unregister_worker_plugin, comm=None, name=name)
 
 
 def _pack(job: Any, arrays: dict[int, np.ndarray], *, new: bool) -> bytes:

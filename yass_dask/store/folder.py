@@ -157,6 +157,11 @@ class Store:
         fields = tuple(sorted(complete["arrays"]))
         return Table(str(self.zarr_path / name), hash_of(attributes["recipe"]), fields)
 
+    def params_of(self, name: str) -> dict[str, Any]:
+        """Params of a stage, complete or not, as JSON; empty where there are none."""
+        recipe = Stage(self.zarr_path / name, "").attributes().get("recipe", {})
+        return dict(recipe.get("params") or {})
+
     def drop_traces(self) -> None:
         """Delete the traces of complete stages; these stay complete, but reading them is an InputError."""
         for path in self._stage_folders():
@@ -247,7 +252,7 @@ class Store:
     def _sweep(self) -> None:
         for pattern in (".*.tmp", f"{ZARR}/.*.tmp", f"{ZARR}/*/.*.tmp", f"{ZARR}/*/*/.*.tmp"):
             for path in self.path.glob(pattern):
-                path.unlink(missing_ok=True)
+                delete(path)
 
     def _is_ours(self) -> bool:
         return self._marker().get("made_by") == _MADE_BY

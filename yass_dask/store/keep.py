@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from dask.delayed import Delayed
 
+from yass_dask.backends import CPU
 from yass_dask.chunked import LazyParts, LazyTraces
 from yass_dask.monitor.peak import PeakMemory
-from yass_dask.monitor.progress import Progress
+from yass_dask.monitor.progress import Part, Progress
 from yass_dask.store import parts, traces, zarrays
 from yass_dask.store.disk import readable_errors
 from yass_dask.store.recipe import INPUT_CHANGED, Recipe, changes, hash_of, params_of, plain
@@ -25,12 +26,15 @@ from yass_dask.store.table import DeletedTraces, Table
 _log = logging.getLogger("yass_dask")
 
 Lazy = LazyTraces | LazyParts
+Where = Literal["any", "gpu", "cpu"]
 
 
 class Runs(Protocol):
     """What the store asks of an executor."""
 
-    def run(self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str) -> None: ...
+    def run(
+        self, tasks: Mapping[str, Delayed], on_done: Callable[[str], None], *, label: str, where: Where
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,12 @@ class Run:
     progress: Progress
     record: Callable[[str, dict[str, Any]], None]
     """Takes a stage's name, and its seconds and peak memory."""
+
+    def place_of(self, lazy: Lazy) -> tuple[str, Where]:
+        """A stage's backend, and which workers it is for: GPUs are for traces."""
+        if self.backend in CPU:
+            return self.backend, "any"
+        return (self.backend, "gpu") if lazy.reads_traces else ("numba", "cpu")
 
 
 @dataclass
@@ -85,7 +95,7 @@ class Keep:
             "stage": name,
             "params": params_of(lazy.params),
             "version": lazy.version,
-            "backend": self.run.backend,
+            "backend": self.run.place_of(lazy)[0],
             "seed": self.run.seed,
             "previous": self.previous,
         }
@@ -100,7 +110,7 @@ class Keep:
             with readable_errors(stage.path):
                 stage.begin(recipe)
                 tasks = work.missing_tasks()
-            self._compute(stage, tasks, work.n_parts)
+            self._compute(stage, tasks, work.n_parts, self.run.place_of(lazy)[1])
             with readable_errors(stage.path):
                 work.finish()
         timing = {"seconds": peak.seconds, "cpu_seconds": peak.cpu_seconds, "peak_bytes": peak.bytes}
@@ -136,16 +146,16 @@ class Keep:
         """For the log file; on the console, progress tells it."""
         _log.info("%s: %d of %d chunks found", name, n_found, n_parts, extra={"file_only": True})
 
-    def _compute(self, stage: Stage, tasks: Mapping[str, Delayed], n_parts: int) -> None:
+    def _compute(self, stage: Stage, tasks: Mapping[str, Delayed], n_parts: int, where: Where) -> None:
         name, n_found = stage.name, n_parts - len(tasks)
 
         def done(part: str) -> None:
-            self.run.progress.advance(name, partial(parts.read, stage, part))
+            self.run.progress.advance(name, Part(part, partial(parts.read, stage, part)))
 
         self._log_found(name, n_found, n_parts)
         self.computed[name] = len(tasks)
         self.run.progress.stage(name, n_parts, n_found, self.run.duration_s)
-        self.run.executor.run(tasks, done, label=name)
+        self.run.executor.run(tasks, done, label=name, where=where)
 
 
 class _Work(Protocol):

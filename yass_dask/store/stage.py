@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,12 @@ from typing import Any
 from yass_dask.store import zarrays
 from yass_dask.store.disk import read_json, write_json
 from yass_dask.store.recipe import Recipe, hash_of
+
+
+def backend_of(folder: Path) -> str | None:
+    """Backend by which the stage in a folder was begun; None where there is none."""
+    found: str | None = read_json(folder / zarrays.ATTRIBUTES_FILE).get("recipe", {}).get("backend")
+    return found
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,7 @@ class Stage:
     def empty(self) -> None:
         """Delete everything; the recipe goes first, so that a kill half-way leaves nothing to believe in."""
         (self.path / zarrays.ATTRIBUTES_FILE).unlink(missing_ok=True)
-        if self.path.exists():
-            shutil.rmtree(self.path)
+        self._drop(self.path)
 
     def is_complete(self) -> bool:
         return "complete" in self.attributes()
@@ -76,8 +82,14 @@ class Stage:
         return complete
 
     def tidy(self) -> None:
+        self._drop(self.scratch)
+
+    def _drop(self, folder: Path) -> None:
+        """Delete a folder, moved away first: a cluster may still run tasks of a client that died, which write there."""
+        away = self.path.parent / f".{uuid.uuid4().hex}.tmp"
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.scratch)
+            folder.rename(away)
+            shutil.rmtree(away, ignore_errors=True)  # what is left is swept by the next sort
 
     def _footprints(self, names: Mapping[str, Any] | tuple[str, ...]) -> dict[str, list[int]]:
         return {name: list(zarrays.footprint(self.path / name)) for name in names}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from yass_dask.backends import on_host
 from yass_dask.chunked import Chunk, Rows, blocks, chunk_tasks
 from yass_dask.compat.batch.about import FileParams, write_params
 from yass_dask.compat.files import StepFiles, load, save
@@ -20,7 +21,7 @@ from yass_dask.errors import InputError
 from yass_dask.preprocess import Scale, measure_scale
 from yass_dask.store.disk import readable_errors
 
-FILTERED = "filtered.bin"
+FILTERED, CPU = "filtered.bin", "numba"
 
 
 def run(
@@ -59,13 +60,13 @@ def run(
     files = StepFiles(folder, (*names, WHITENING), recipe)
     params = FileParams(dtype.name, raw.n_channels, "samples")
     if not files.stand(if_file_exists):
-        with at_work(CONFIG, raw, "raw") as work, readable_errors(folder):
+        with at_work(CONFIG, raw, "raw", CPU) as work, readable_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if not apply_filter:
                 for name in (FILTERED, Path(FILTERED).with_suffix(".yaml").name):
                     (folder / name).unlink(missing_ok=True)  # of an earlier run
             _write_traces(work, how, folder, bins, params)
-        with whitened(CONFIG, Standardized(folder / RECORDINGS, params), None) as standardized:
+        with whitened(CONFIG, Standardized(folder / RECORDINGS, params), None, CPU) as standardized:
             save(folder / WHITENING, standardized.noise.matrix())
         files.save({})
     return str(folder / RECORDINGS), params._asdict(), load(folder / WHITENING)
@@ -105,7 +106,7 @@ def _write_traces(work: Work, how: PreprocessParams, folder: Path, bins: tuple[s
             with open(part, "wb") as file:
                 file.truncate(recording.n_samples * writer.row_bytes)
         tasks = chunk_tasks("standarize", writer.chunk, recording, conditioner.halo, boundary="edge")
-        work.keep.run.executor.run(tasks, lambda name: None, label="standarize")
+        work.keep.run.executor.run(tasks, lambda name: None, label="standarize", where="cpu")
         for name, part in parts.items():
             os.replace(part, folder / name)
             write_params(folder / name, params)
@@ -131,7 +132,9 @@ class _Writer:
         """Filtered, and standardized, block by block."""
         conditioner, factor = self.conditioner, np.where(self.scale.bad, 0, 1 / self.scale.sd)
         for block in blocks(overlapped, chunk, conditioner.halo):
-            filtered = conditioner.condition(block.traces, block.start)[: block.stop - block.start].astype(np.float64)
+            conditioned = on_host(conditioner.condition(block.traces, block.start))
+            filtered = conditioned[: block.stop - block.start].astype(np.float64)
+            filtered[:, conditioner.bad] = 0
             standard = (filtered - self.scale.median) * factor
             standard[~conditioner.usable(block.start, len(standard))] = 0
             for name, values in ((FILTERED, filtered), (RECORDINGS, standard)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from yass_dask.compat.traces import Standardized
 from yass_dask.compat.work import whitened
 from yass_dask.events import Events, evenly
 from yass_dask.refine import first_units
-from yass_dask.templates import Averages, TemplatesParams, average
+from yass_dask.templates import Averages, StoredAverages, TemplatesParams, average
 
 
 class Estimated(NamedTuple):
@@ -45,7 +45,7 @@ def estimate(settings: Settings, file: Standardized, train: np.ndarray, channels
         work = at.work
         members = work.given("members", fields, Events)
         means = work.keep("means", average(at.clean, members, params, work.backend))
-        means = _as_means(means, fields, len(channels))
+        means = WeightedAverages.of(means, fields["unit_index"], fields["amplitude"].astype(np.float64))
         units = work.keep("templates", first_units(means, at.clean, at.matched, params))
     return Estimated(units.templates.dense(), groups_of(units.templates.ids.tolist(), units.audit))
 
@@ -64,12 +64,24 @@ def _members(train: np.ndarray, channels: np.ndarray, max_spikes: int) -> dict[s
     }
 
 
-def _as_means(averages: Averages, fields: dict[str, np.ndarray], n_units: int) -> Averages:
-    """sum(a x) / sum(a^2), which `average` gives for amplitudes a, as the mean of weights a, sum(a x) / sum(a)."""
-    weight = fields["amplitude"].astype(np.float64)
-    sums, squares = (np.bincount(fields["unit_index"], w, n_units) for w in (weight, weight**2))
-    factor = (squares / np.maximum(sums, 1e-9))[: len(averages.waveforms)]
-    return replace(averages, waveforms=averages.waveforms * factor[:, None, None].astype(np.float32))
+@dataclass(frozen=True)
+class WeightedAverages(StoredAverages):
+    """Averages whose events weigh what they say: sum(a x) / sum(a) in place of sum(a x) / sum(a^2)."""
+
+    factor: np.ndarray = field(default_factory=lambda: np.ones(0, np.float32))
+    """(n_units,) sum(a^2) / sum(a)"""
+
+    @classmethod
+    def of(cls, stored: StoredAverages, unit: np.ndarray, weight: np.ndarray) -> WeightedAverages:
+        """The same averages with weights as amplitudes."""
+        sums, squares = (np.bincount(unit, w) for w in (weight, weight**2))
+        factor = (squares / np.maximum(sums, 1e-9)).astype(np.float32)
+        return cls(stored.table, stored.margin, factor=factor)
+
+    def load(self) -> Averages:
+        """The averages in memory."""
+        averages = super().load()
+        return replace(averages, waveforms=averages.waveforms * self.factor[:, None, None])
 
 
 def groups_of(kept: list[int], audit: list[dict[str, Any]]) -> list[list[int]]:
