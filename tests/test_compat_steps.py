@@ -607,6 +607,8 @@ def test_spike_index_is_the_set_of_candidates(steps):
     assert 0 < len(fewer) < len(steps.spikes)
     assert all(np.abs(every_third[:, 0] - time).min() <= reach for time, _ in fewer)
     assert len(deconvolute.run(np.zeros((0, 2), int), made, save_results=False)) == 0
+    with pytest.raises(ValueError, match="outside of"):
+        deconvolute.run([[5, 8]], made)
 
 
 @row("A8.1")

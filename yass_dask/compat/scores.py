@@ -44,9 +44,7 @@ def peaks_of(spike_index: np.ndarray, n_samples: int, n_channels: int) -> dict[s
     InputError
         A spike that is not in the recording.
     """
-    limits = (n_samples, n_channels)
-    if len(spike_index) and not ((spike_index >= 0) & (spike_index < limits)).all():
-        raise InputError(f"spike_index holds spikes outside of {n_samples} samples and {n_channels} channels")
+    check_inside(spike_index, n_samples, n_channels)
     ordered = spike_index[np.lexsort((spike_index[:, 1], spike_index[:, 0]))]
     return {
         "sample_index": ordered[:, 0],
@@ -54,6 +52,17 @@ def peaks_of(spike_index: np.ndarray, n_samples: int, n_channels: int) -> dict[s
         "amplitude": np.ones(len(ordered), np.float32),
         "is_clear": np.ones(len(ordered), bool),
     }
+
+
+def check_inside(spike_index: np.ndarray, n_samples: int, n_channels: int) -> None:
+    """Refuse spikes that are not in the recording.
+
+    Raises
+    ------
+    InputError
+    """
+    if not ((spike_index >= 0) & (spike_index < (n_samples, n_channels))).all():
+        raise InputError(f"spike_index holds spikes outside of {n_samples} samples and {n_channels} channels")
 
 
 def as_scores(table: Mapping[str, Any]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from yass_dask.compat.scores import check_inside
 from yass_dask.compat.settings import Settings, read_config
 from yass_dask.compat.traces import Standardized
 from yass_dask.compat.work import whitened
@@ -35,13 +36,14 @@ def legacy(spike_index: np.ndarray, templates: np.ndarray, recordings_filename: 
     Raises
     ------
     InputError
-        Templates of another shape.
+        Templates of another shape, or candidates that are not in the recording.
     """
     settings = read_config()
     waveforms = _by_unit(templates, settings)
     file = Standardized.named(recordings_filename, settings)
     with whitened(settings, file, file.whitening()) as at:
         work, n_samples = at.work, at.work.recording.n_samples
+        check_inside(spike_index, n_samples, work.recording.n_channels)
         how = work.params.templates
         given = _as_templates(waveforms, work.recording, how.max_channels, how.max_spikes)
         stored = work.given("given_templates", _fields(given), StoredTemplates)
