@@ -12,6 +12,7 @@ import distributed
 import numpy as np
 import pytest
 import yaml
+from labs import recorded
 
 import yass_dask.compat as yass
 from yass_dask.compat import cluster, deconvolute, detect, preprocess, templates
@@ -662,6 +663,20 @@ def test_deconvolute_resumes_and_never_takes_another_result(steps, caplog):
         return spike_index[:3]
 
     np.testing.assert_array_equal(deconvolute.run(steps.everything, made, function=own), steps.everything[:3])
+
+
+@pytest.mark.parametrize("n_channels", [1, 4])
+def test_a_recording_without_spikes_has_no_units(tmp_path, n_channels):
+    noise = np.random.default_rng(0).normal(0, 20, (45_000, n_channels)).astype(np.int16)
+    yass.set_config(recorded(tmp_path, noise), OUT)
+    preprocessed = preprocess.run()
+    clear, everything = detect.run(*preprocessed, save_results=True, std_factor=9)
+    assert clear.shape == everything.shape == (0, 2)
+    train, channels, posterior = cluster.run(clear, save_results=True)
+    assert (train.shape, channels.shape, posterior["counts"].shape) == ((0, 3), (0,), (0,))
+    made, train, groups, good = templates.run(train, channels, save_results=True)
+    assert (made.shape, train.shape, groups, len(good)) == ((n_channels, 4 * 22 + 1, 0), (0, 3), [], 0)
+    assert deconvolute.run(everything, made).shape == (0, 2)
 
 
 def test_steps_work_in_another_output_directory(steps):

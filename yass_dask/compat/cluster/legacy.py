@@ -81,7 +81,8 @@ def _posterior(
 ) -> dict[str, np.ndarray]:
     """Number, mean and covariance of each unit's features."""
     table = {name: np.asarray(features[name][:]) for name in ("sample_index", "channel_index", "features")}
-    flat = table["features"].reshape(len(table["features"]), -1).astype(np.float64)
+    n, n_local, n_components = table["features"].shape
+    flat = table["features"].reshape(n, n_local * n_components).astype(np.float64)
     rows = np.searchsorted(_keys(table), _keys(fields))
     means = np.zeros((n_units, flat.shape[1]))
     covariances = np.zeros((n_units, flat.shape[1], flat.shape[1]))
