@@ -91,6 +91,7 @@ def run_sort(options: SortOptions, shown: Progress | None = None) -> str:
 def check(options: SortOptions) -> Checked:
     from yass_dask import config
     from yass_dask.logs import check_level
+    from yass_dask.runtime.devices import check_backend
 
     check_level(options.logger_level)
     if options.gpu_memory is not None:
@@ -100,12 +101,15 @@ def check(options: SortOptions) -> Checked:
     backends.checked(options.backend)
     loaded = config.load(options.config)
     params = config.sort_params(config.override(loaded.stage_params(), options.overrides), "params and --set")
+    cluster = config.choose_cluster(loaded, **{name: getattr(options, name) for name in CLUSTER_OPTIONS})
+    if cluster.scheduler in ("threads", "sync") and options.backend != "auto":
+        check_backend(options.backend, None)
     return Checked(
         options=options,
         config=loaded,
         params=params,
         recording=stretch(loaded.recording(), options.start_s, options.end_s),
-        cluster=config.choose_cluster(loaded, **{name: getattr(options, name) for name in CLUSTER_OPTIONS}),
+        cluster=cluster,
     )
 
 
