@@ -1,0 +1,54 @@
+"""Log-odds of events: event by event, every inner loop over the filters of a layer."""
+
+import numba
+import numpy as np
+
+from yass_dask.kernels.network import Classifier
+
+
+def classify(
+    traces: np.ndarray, *, rows: np.ndarray, channels: np.ndarray, before: int, network: Classifier
+) -> np.ndarray:
+    """See `classify_numpy`; sums in another order. Fastest for traces contiguous along time."""
+    by_channel = np.ascontiguousarray(traces.T, np.float32)
+    found = np.empty(len(rows), np.float32)
+    weights = tuple(np.ascontiguousarray(layer, np.float32) for layer in network)
+    _classify(by_channel, rows.astype(np.int64), channels.astype(np.int64), before, *weights, found)
+    return found
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _classify(
+    x: np.ndarray, rows: np.ndarray, channels: np.ndarray, before: int,
+    temporal: np.ndarray, temporal_bias: np.ndarray, mixed: np.ndarray, mixed_bias: np.ndarray,
+    spatial: np.ndarray, spatial_bias: np.ndarray, output: np.ndarray, output_bias: np.ndarray, found: np.ndarray,
+) -> None:  # fmt: skip
+    n_channels, n_rows = x.shape
+    first, second = np.empty_like(temporal_bias), np.empty_like(mixed_bias)
+    hidden = np.empty_like(spatial_bias)
+    for event in range(len(rows)):
+        hidden[:] = spatial_bias
+        start = rows[event] - before
+        low, high = max(start, 0), min(start + len(temporal), n_rows)
+        for k in range(channels.shape[1]):
+            first[:] = temporal_bias
+            c = channels[event, k]
+            if c < n_channels:
+                for t in range(low, high):
+                    _add(first, x[c, t], temporal[t - start])
+            second[:] = mixed_bias
+            for f in range(len(first)):
+                if first[f] > 0:
+                    _add(second, first[f], mixed[f])
+            for f in range(len(second)):
+                if second[f] > 0:
+                    _add(hidden, second[f], spatial[k, f])
+        found[event] = hidden[0] if len(output) == 0 else output_bias[0]
+        for f in range(len(output)):
+            found[event] += max(hidden[f], np.float32(0)) * output[f]
+
+
+@numba.njit(nogil=True, cache=True, inline="always", fastmath={"contract", "reassoc"})
+def _add(total: np.ndarray, factor: np.float32, row: np.ndarray) -> None:
+    for i in range(len(total)):
+        total[i] += factor * row[i]
