@@ -13,16 +13,15 @@ def classify(
     by_channel = np.ascontiguousarray(traces.T, np.float32)
     found = np.empty(len(rows), np.float32)
     weights = tuple(np.ascontiguousarray(layer, np.float32) for layer in network)
-    _classify(by_channel, rows.astype(np.int64), channels.astype(np.int64), before, *weights, found)
+    _classify(by_channel, rows.astype(np.int64), channels.astype(np.int64), before, weights, found)
     return found
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
 def _classify(
-    x: np.ndarray, rows: np.ndarray, channels: np.ndarray, before: int,
-    temporal: np.ndarray, temporal_bias: np.ndarray, mixed: np.ndarray, mixed_bias: np.ndarray,
-    spatial: np.ndarray, spatial_bias: np.ndarray, output: np.ndarray, output_bias: np.ndarray, found: np.ndarray,
-) -> None:  # fmt: skip
+    x: np.ndarray, rows: np.ndarray, channels: np.ndarray, before: int, weights: tuple, found: np.ndarray
+) -> None:
+    temporal, temporal_bias, mixed, mixed_bias, spatial, spatial_bias, output, output_bias = weights
     n_channels, n_rows = x.shape
     first, second = np.empty_like(temporal_bias), np.empty_like(mixed_bias)
     hidden = np.empty_like(spatial_bias)

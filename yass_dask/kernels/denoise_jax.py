@@ -1,5 +1,7 @@
 """Waveforms without their noise, compiled once for each number of waveforms rounded up to a power of two."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +29,7 @@ def denoised(x: jax.Array, network: Denoiser) -> jax.Array:
     return last + network.output_bias + straight
 
 
-def _convolved(x: jax.Array, taps: jax.Array) -> jax.Array:
+def _convolved(x: jax.Array, taps: Any) -> jax.Array:
     """y[n, t, g] = sum over w and f of x[n, t + w, f] taps[w, f, g]."""
     dimensions = ("NWC", "WIO", "NWC")
     return jax.lax.conv_general_dilated(x, taps, (1,), "VALID", dimension_numbers=dimensions, precision="highest")

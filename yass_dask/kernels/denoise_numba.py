@@ -10,15 +10,13 @@ def denoise(waveforms: np.ndarray, *, network: Denoiser) -> np.ndarray:
     """See `denoise_numpy`; sums in another order."""
     result = np.empty((len(waveforms), network.linear.shape[1]), np.float32)
     weights = tuple(np.ascontiguousarray(layer, np.float32) for layer in network)
-    _denoise(np.ascontiguousarray(waveforms, np.float32), *weights, result)
+    _denoise(np.ascontiguousarray(waveforms, np.float32), weights, result)
     return result
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def _denoise(
-    x: np.ndarray, first: np.ndarray, first_bias: np.ndarray, second: np.ndarray, second_bias: np.ndarray,
-    output: np.ndarray, output_bias: np.ndarray, linear: np.ndarray, result: np.ndarray,
-) -> None:  # fmt: skip
+def _denoise(x: np.ndarray, weights: tuple, result: np.ndarray) -> None:
+    first, first_bias, second, second_bias, output, output_bias, linear = weights
     n_middle = x.shape[1] - len(first) + 1
     middle, last = np.empty((n_middle, len(first_bias)), np.float32), np.empty_like(second_bias)
     for i in range(len(x)):
