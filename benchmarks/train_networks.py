@@ -32,8 +32,8 @@ from yass_dask.simulate.waveforms import JITTERS, Neuron, draw_neuron, template_
 SECONDS = 20.0
 N_HASH, HASH_SNR = 60, (0.4, 2.2)
 """Units of the background, and their signal-to-noise ratios."""
-N_PLANTED = 120
-"""Neurons whose spikes are planted into a scene."""
+PLANTINGS, N_PLANTED = 3, 120
+"""Times that spikes are planted into a scene, and neurons each time."""
 RATES_HZ = (10_000.0, 50_000.0)
 
 
@@ -58,18 +58,23 @@ def scene_examples(index: int, params: TrainParams) -> Examples:
     recording = from_array(scene.traces, rate, scene.positions, scene.gain_to_uv)
     dead = (int(np.random.default_rng([index, 1]).integers(n_channels)),) if index % 3 == 0 else ()
     recording = replace(recording, bad_channels=dead)
-    with tempfile.TemporaryDirectory() as folder:
-        with whitened(recording, Path(folder), PreprocessParams(), client=Executor("sync")) as (white, _):
-            background = white.read(0, recording.n_samples)
-            templates = draw_templates(white, index)
-    planted = planted_in(background, templates, template_peak(rate), recording, params, index)
-    return examples_of(planted, recording, params, white.backend, index)
+    several = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        whitened(recording, Path(folder), PreprocessParams(), client=Executor("sync")) as (white, _),
+    ):
+        background = white.read(0, recording.n_samples)
+        for turn in range(PLANTINGS):
+            templates = draw_templates(white, index, turn)
+            planted = planted_in(background, templates, template_peak(rate), recording, params, 1000 * turn + index)
+            several.append(examples_of(planted, recording, params, white.backend, index))
+    return Examples.joined(several)
 
 
-def draw_templates(white: White, seed: int) -> np.ndarray:
+def draw_templates(white: White, *seed: int) -> np.ndarray:
     """Whitened templates of neurons at random places around the probe."""
     rate, positions = white.recording.sampling_rate, white.recording.probe.positions
-    draw = np.random.default_rng([seed, 2])
+    draw = np.random.default_rng([*seed, 2])
     places = positions[draw.integers(0, len(positions), N_PLANTED)] + draw.uniform(-25, 25, (N_PLANTED, 2))
     neurons = [varied(draw_neuron(np.append(xy, draw.uniform(8, 60)), len(positions), draw), draw) for xy in places]
     waves = np.stack([unit_waveform(neuron, positions, rate)[JITTERS // 2] for neuron in neurons])
@@ -77,12 +82,25 @@ def draw_templates(white: White, seed: int) -> np.ndarray:
 
 
 def varied(neuron: Neuron, draw: np.random.Generator) -> Neuron:
-    """Some neurons wider over the probe, some with the first peak of an axon, a quarter turned upside down."""
-    if draw.random() < 0.3:
-        neuron = replace(neuron, decay=draw.uniform(60.0, 150.0))
-    if draw.random() < 0.2:
-        neuron = replace(neuron, first_peak=draw.uniform(0.2, 0.7), velocity=neuron.velocity / 2)
-    return replace(neuron, sign=-neuron.sign) if draw.random() < 0.25 else neuron
+    """The same place, but shapes of a wider range than a simulated recording has: axons, wide ones, inverted ones."""
+
+    def between(low: float, high: float) -> float:
+        return float(np.exp(draw.uniform(np.log(low), np.log(high))))
+
+    width = between(0.10, 0.45)
+    return replace(
+        neuron,
+        trough_width=width,
+        trough_skew=between(0.7, 1.6),
+        repolarisation_delay=width + draw.uniform(0.05, 0.5),
+        repolarisation_width=between(0.15, 0.9),
+        repolarisation=draw.uniform(0.0, 0.8),
+        first_peak=draw.uniform(0.0, 0.7) if draw.random() < 0.4 else 0.0,
+        decay=between(15.0, 150.0),
+        velocity=draw.choice([-1.0, 1.0]) * between(150.0, 2000.0),
+        sign=draw.choice([-1.0, 1.0], p=[0.7, 0.3]),
+        gains=neuron.gains ** between(0.5, 3.0),
+    )
 
 
 def main() -> None:
@@ -99,7 +117,9 @@ def main() -> None:
     for index in range(chosen.scenes):
         several.append(scene_examples(index + 100 * chosen.seed, params))
         one = several[-1]
-        print(f"scene {index}: {len(one.y_detect)} candidates, {len(one.y_triage)} waveforms for the triage", flush=True)
+        print(
+            f"scene {index}: {len(one.y_detect)} candidates, {len(one.y_triage)} waveforms for the triage", flush=True
+        )
     about = f"{chosen.scenes} simulated scenes of {SECONDS:g} s, seed {chosen.seed}: benchmarks/train_networks.py"
     metrics = fit_all(
         chosen.output_dir, Examples.joined(several), params, training_data=about, rates_hz=RATES_HZ, start={},

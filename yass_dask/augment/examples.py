@@ -17,7 +17,7 @@ CLEAN_SHARE, CLEAN_SD = 0.15, 1.0
 """A window is clean if what others put into it stays below this share of the spike, or below so many sd ..."""
 COLLIDED_SHARE, COLLIDED_SD = 0.4, 3.0
 """... and collided if it is above both of these; in between nobody can tell."""
-NOISE_RATIO = 8
+NOISE_RATIO = 4
 """Candidates that are no spikes, for each that is one."""
 SPIKE, NOT_SPIKE, UNKNOWN = 1, 0, -1
 

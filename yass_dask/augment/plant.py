@@ -33,12 +33,12 @@ class Bank:
     """Sample on which a spike's time falls"""
 
     @classmethod
-    def of(cls, templates: np.ndarray, peak: int) -> Bank:
+    def of(cls, templates: np.ndarray, peak: int, shifts: np.ndarray = SHIFTS) -> Bank:
         """Bank of templates (n_units, n_samples, n_channels), whitened; those that are zero are left out."""
         size = np.abs(templates).max(axis=(1, 2), initial=0)
         unit = templates[size > 0] / size[size > 0, None, None]
-        shifted = [np.stack([subsample.shifted(wave, int(shift)) for shift in SHIFTS]) for wave in unit]
-        shape = (0, len(SHIFTS), *templates.shape[1:])
+        shifted = [np.stack([subsample.shifted(wave, int(shift)) for shift in shifts]) for wave in unit]
+        shape = (0, len(shifts), *templates.shape[1:])
         return cls(np.stack(shifted) if shifted else np.zeros(shape, np.float32), peak)
 
     def __len__(self) -> int:
@@ -157,7 +157,7 @@ def _draw(
     times, units = np.concatenate([times, seconds]), np.concatenate([units, others])
     scales = np.concatenate([scales, sizes])
     order = np.argsort(times, kind="stable")
-    return Spikes(times[order], units[order], draw.integers(0, len(SHIFTS), len(order)), scales[order])
+    return Spikes(times[order], units[order], draw.integers(0, bank.waveforms.shape[1], len(order)), scales[order])
 
 
 def _beside(units: np.ndarray, bank: Bank, near: np.ndarray, draw: np.random.Generator) -> np.ndarray:

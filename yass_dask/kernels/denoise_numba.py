@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from yass_dask.kernels.network import Denoiser
+from yass_dask.kernels.network import SOFT_SD, Denoiser
 
 
 def denoise(waveforms: np.ndarray, *, network: Denoiser) -> np.ndarray:
@@ -19,14 +19,16 @@ def _denoise(x: np.ndarray, weights: tuple, result: np.ndarray) -> None:
     first, first_bias, second, second_bias, output, output_bias, linear = weights
     n_middle = x.shape[1] - len(first) + 1
     middle, last = np.empty((n_middle, len(first_bias)), np.float32), np.empty_like(second_bias)
+    soft = np.empty(x.shape[1], np.float32)
     for i in range(len(x)):
         result[i] = output_bias
         for t in range(x.shape[1]):
+            soft[t] = x[i, t] / (1 + abs(x[i, t]) / np.float32(SOFT_SD))
             _add(result[i], x[i, t], linear[t])
         for t in range(n_middle):
             middle[t] = first_bias
             for w in range(len(first)):
-                _add(middle[t], x[i, t + w], first[w])
+                _add(middle[t], soft[t + w], first[w])
         for t in range(len(output)):
             last[:] = second_bias
             for w in range(len(second)):

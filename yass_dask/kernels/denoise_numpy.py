@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from yass_dask.kernels.network import EVENTS_AT_ONCE, Denoiser
+from yass_dask.kernels.network import EVENTS_AT_ONCE, SOFT_SD, Denoiser
 
 
 def denoise(waveforms: np.ndarray, *, network: Denoiser) -> np.ndarray:
@@ -23,7 +23,8 @@ def denoise(waveforms: np.ndarray, *, network: Denoiser) -> np.ndarray:
 
 
 def _denoised(x: np.ndarray, network: Denoiser) -> np.ndarray:
-    first = np.maximum(_windows(x, len(network.first)) @ network.first + network.first_bias, 0)
+    soft = x / (1 + np.abs(x) / np.float32(SOFT_SD))
+    first = np.maximum(_windows(soft, len(network.first)) @ network.first + network.first_bias, 0)
     taps, n_first, n_second = network.second.shape
     windows = _windows(first, taps).swapaxes(2, 3).reshape(len(x), -1, taps * n_first)
     second = np.maximum(windows @ network.second.reshape(-1, n_second) + network.second_bias, 0)

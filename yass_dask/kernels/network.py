@@ -6,6 +6,7 @@ import numpy as np
 
 EVENTS_AT_ONCE = 2048
 """Events whose windows are in memory together."""
+SOFT_SD = 10.0
 
 
 class Classifier(NamedTuple):
@@ -36,6 +37,8 @@ class Classifier(NamedTuple):
 class Denoiser(NamedTuple):
     """A network that takes the noise out of a waveform on one channel: two convolutions with ReLUs, then a linear
     layer; beside them a linear map straight from the waveform (what a Wiener filter could do).
+
+    The convolutions see x / (1 + |x| / SOFT_SD): what they say of a large spike stays bounded, as its noise is.
     """
 
     first: np.ndarray

@@ -42,7 +42,7 @@ def new_classifier(filters_size: Sequence[int], waveform_length: int, n_neighbor
 
 
 def new_denoiser(filters_size: Sequence[int], waveform_length: int, seed: int) -> Denoiser:
-    """A denoiser with random weights; its linear map begins as a quarter of the identity.
+    """A denoiser with random weights; it begins near the identity.
 
     Raises
     ------
@@ -59,8 +59,8 @@ def new_denoiser(filters_size: Sequence[int], waveform_length: int, seed: int) -
     draw, (first, second), (a, b) = np.random.default_rng([seed, 1]), sizes, DENOISER_TAPS
     return Denoiser(
         _random(draw, a, a, first), _zeros(first), _random(draw, b * first, b, first, second), _zeros(second),
-        _random(draw, 4 * left * second, left, second, waveform_length), _zeros(waveform_length),
-        np.eye(waveform_length, dtype=np.float32) / 4,
+        _random(draw, 10 * left * second, left, second, waveform_length), _zeros(waveform_length),
+        np.eye(waveform_length, dtype=np.float32),
     )  # fmt: skip
 
 

@@ -175,7 +175,7 @@ def _chunk(
     found = [empty]
     for block in blocks(overlapped, chunk, scan.halo):
         traces = np.asarray(block.traces, np.float32)
-        rows, channels = scan.peaks(traces, scan.halo, scan.halo + block.stop - block.start)
+        rows, channels, _ = scan.peaks(traces, scan.halo, scan.halo + block.stop - block.start)
         found.append(part(traces, rows, channels, block.start - scan.halo, scan.judge))
     return np.concatenate(found)
 

@@ -127,14 +127,14 @@ class Scan:
         odds[rows, channels] = self.judge.log_odds(traces, rows, channels)
         return odds
 
-    def peaks(self, traces: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and channels of the peaks with first <= row < stop, by row, then channel."""
+    def peaks(self, traces: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows and channels of the peaks with first <= row < stop, by row, then channel, and their log-odds."""
         odds = self.map(traces, max(0, first - self.exclusion), min(len(traces), stop + self.exclusion))
         rows, channels = kernel("find_peaks", self.judge.backend)(
             odds, threshold=self.least_log_odds, sign=1, exclusion=self.exclusion, neighbors=self.neighbors,
             first=first, stop=stop,
         )  # fmt: skip
-        return rows, channels
+        return rows, channels, odds[rows, channels]
 
 
 def log_odds_of(probability: float) -> float:

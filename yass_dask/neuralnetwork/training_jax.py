@@ -70,11 +70,15 @@ def _arrays(kind: str, x: np.ndarray, y: np.ndarray) -> tuple[jax.Array, jax.Arr
 
 
 def _loss(kind: str, network: Any, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Cross entropy of a classifier; of a denoiser, the mean squared error."""
+    """Cross entropy of a classifier; of a denoiser, the mean squared error relative to what is to be taken away.
+
+    Relative, or else it would be learned from a few collisions of large spikes.
+    """
     if kind == "classify":
         odds = log_odds(x, network)
         return jnp.mean(jax.nn.softplus(odds) - y * odds)
-    return jnp.mean((denoised(x, network) - y) ** 2)
+    error, raw = (jnp.mean((found - y) ** 2, axis=1) for found in (denoised(x, network), x))
+    return jnp.mean(error / (1 + raw))
 
 
 def _steps(
