@@ -63,14 +63,17 @@ class Judge:
 def for_rate(network: Classifier, card: Card, rate: float) -> tuple[Classifier, int]:
     """The network for windows of a recording, and the rows before the event's."""
     own = card.sampling_rate
-    if own is None or abs(rate - own) <= SAME_RATE * own:
+    if own is None:
         return network, card.waveform_length // 2
     low, high = card.rates_hz or (own, own)
-    if not low <= rate <= high:
+    if not low * (1 - SAME_RATE) <= rate <= high * (1 + SAME_RATE):
+        trained = f"{low:g} Hz" if low == high else f"{low:g} to {high:g} Hz"
         raise InputError(
-            f"the {card.kind} network was trained at {low:g} to {high:g} Hz, the recording has {rate:g} Hz: "
-            "train one on this recording (yass train), or use those of the package (leave out the model)"
+            f"the {card.kind} network is for recordings of {trained}, this one has {rate:g} Hz: train networks on it "
+            "(yass train), or use those of the package (leave out the model)"
         )
+    if abs(rate - own) <= SAME_RATE * own:
+        return network, card.waveform_length // 2
     return at_rate(network, own, rate)
 
 
