@@ -32,6 +32,9 @@ STAGES = [
 ]
 """Stages are files or, past 300 lines, folders of that name."""
 
+TRAINING = "neuralnetwork/training_jax.py"
+"""The only file beside the kernels that needs JAX."""
+
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 60
 NAMELESS = {"utils", "util", "core", "base", "helpers", "helper", "common", "misc"}
@@ -110,7 +113,18 @@ def test_no_gpu_library_is_imported_but_by_its_kernels():
         ("cupyx", "_cupy.py"),
     ]:
         assert {name for name in importers(library) if not name.endswith(suffix)} == set(), library
-        assert importers(library) <= set(KERNELS), library
+        assert importers(library) - {TRAINING} <= set(KERNELS), library
+
+
+def test_only_training_imports_what_needs_jax_and_only_when_it_begins():
+    """A sort runs networks without JAX: the training's file is imported inside the function that trains."""
+    module = f"yass_dask.{TRAINING.removesuffix('.py').replace('/', '.')}"
+    inside = {
+        name
+        for name in importers(module)
+        if not any(isinstance(node, ast.ImportFrom) and node.module == module for node in tree(name).body)
+    }
+    assert importers(module) == inside == {"neuralnetwork/waveforms.py"}
 
 
 def test_zarr_is_behind_the_store_and_its_source():

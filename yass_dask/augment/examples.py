@@ -19,6 +19,8 @@ COLLIDED_SHARE, COLLIDED_SD = 0.4, 3.0
 """... and collided if it is above both of these; in between nobody can tell."""
 NOISE_RATIO = 4
 """Candidates that are no spikes, for each that is one."""
+DENOISED_COLLISIONS = 0.4
+"""Share of the collided waveforms that the denoiser learns from: most that it will see are not."""
 SPIKE, NOT_SPIKE, UNKNOWN = 1, 0, -1
 
 
@@ -121,10 +123,11 @@ def examples(
     # One of a window's channels: the main one every second time, so that it counts as much as all others.
     pick = np.where(draw.random(len(yes)) < 0.5, 0, draw.integers(0, x.shape[2], len(yes)))
     pick = np.where(windows.channels[channels[yes], pick] < planted.traces.shape[1], pick, 0)
-    every = np.arange(len(yes))
+    some = np.flatnonzero(~collided | (draw.random(len(yes)) < DENOISED_COLLISIONS))
     return Examples(
         x, (np.arange(len(chosen)) < len(yes)).astype(np.int8), x[: len(yes)][told], clean[told].astype(np.int8),
-        x[every, :, pick], _resampled(own, windows)[every, :, pick], len(no) / max(len(few), 1),
+        x[some, :, pick[some]], _resampled(own[some], windows)[np.arange(len(some)), :, pick[some]],
+        len(no) / max(len(few), 1),
     )  # fmt: skip
 
 

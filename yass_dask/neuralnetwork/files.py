@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,8 +92,9 @@ def _card(told: Mapping[str, Any], path: Path) -> Card:
         raise InputError(f"{path}: format {told.get('format')!r} is not known here (known: {FORMAT}); train again")
     try:
         card = Card(**{name: told[name] for name in Card.__dataclass_fields__})
-        return Card(**{**vars(card), "filters_size": tuple(card.filters_size)})
-    except (KeyError, TypeError) as error:
+        rates = None if card.rates_hz is None else (float(card.rates_hz[0]), float(card.rates_hz[1]))
+        return replace(card, filters_size=tuple(card.filters_size), rates_hz=rates)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
         raise InputError(f"{path}: the card is not whole ({error}); train or copy the model again") from None
 
 

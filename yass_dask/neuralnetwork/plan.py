@@ -25,7 +25,7 @@ class TrainParams(BaseModel):
     filters_detect: tuple[int, ...] = (16, 8, 32)
     """Sizes of the detector: filters along time, mixtures of them, and a hidden layer over channels (may be left
     out: YASS's network)."""
-    filters_triage: tuple[int, ...] = (16, 8, 32)
+    filters_triage: tuple[int, ...] = (32, 16, 64)
     """Sizes of the triage network."""
     filters_denoise: tuple[int, ...] = (16, 8)
     """Sizes of the denoiser."""
