@@ -28,9 +28,9 @@ QUICK = """
 filters_detect: [8, 4, 8]
 filters_triage: [8, 4, 8]
 filters_denoise: [4, 4]
-background_s: 12
+background_s: 8
 spikes_per_s: 8
-settings: {n_iter: 500, n_batch: 128, train_step_size: 0.005}
+settings: {n_iter: 300, n_report: 100, n_batch: 128, train_step_size: 0.005}
 """
 
 
@@ -64,7 +64,7 @@ def test_train_writes_networks_cards_a_log_and_a_plot(model):
     assert chosen_model(model, "detect")[1].filters_size == (8, 4, 8)
     assert (model / "precision_recall.png").stat().st_size > 5000
     log = (model / "yass.log").read_text()
-    assert "detect: iteration 250" in log and "clean templates of" in log
+    assert "detect: iteration 200" in log and "clean templates of" in log
     assert not list(model.glob("work-*")), "nothing of the preprocessing is left"
     metrics = chosen_model(model, "detect")[1].metrics
     assert metrics["prec"] > 0.8 and metrics["rec"] > 0.4
@@ -177,7 +177,7 @@ def test_bad_files_are_told(lab, tmp_path):
 def test_keys_of_the_training_are_checked(tmp_path):
     path = tmp_path / "config_train.yaml"
     path.write_text("filter_detect: [16, 8]\nsettings: {n_iter: 0}")
-    with pytest.raises(InputError, match=r"did you mean filters_detect(.|\n)*n_iter"):
+    with pytest.raises(InputError, match=r"n_iter: found 0(.|\n)*did you mean filters_detect"):
         train_params(path)
     path.write_text("max_amplitude: 30")
     assert train_params(path).max_amplitude == 30
@@ -196,7 +196,7 @@ def test_unknown_detectors_and_models_are_told(lab, tmp_path):
 
 
 def test_of_a_long_recording_the_middle_is_enough():
-    long = from_array(np.zeros((int(400 * 1000), 1), np.int16), 1000.0, np.zeros((1, 2)))
+    long = from_array(np.zeros((400_000, 1), np.int16), 1000.0, np.zeros((1, 2)))
     middle, first = _middle(long)
     assert first == 50_000 and middle.duration_s == MAX_S
     assert _middle(middle) == (middle, 0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yass_dask.backends import resolve
-from yass_dask.chunked import Chunk, Rows, blocks, chunk_tasks
+from yass_dask.chunked import Chunk, Rows, blocks, chunk_tasks, joined_traces
 from yass_dask.errors import InputError
 from yass_dask.neuralnetwork import files
 from yass_dask.neuralnetwork.scan import Judge, Scan, for_rate, padded, probability_of
@@ -145,47 +145,33 @@ class NeuralNetDetector(WaveformClassifier):
     def _lazy(self, recording: Recording, scan: Scan, name: str) -> Any:
         import dask.array as da
 
+        tasks = chunk_tasks(name, _chunk, recording, scan.halo, scan, name)
         if name == "probability":
-            halo = scan.halo
-            return recording.map_overlap(_Probability(scan, halo), halo, np.float32, "zero")
-        length, n_neighbors = len(scan.judge.network.temporal), self.card.n_neighbors
-        part: Callable[..., np.ndarray] = _index if name == "spike_index" else _waveforms
-        empty = np.zeros((0, 2), np.int64) if part is _index else np.zeros((0, length, n_neighbors), np.float32)
-        tasks = chunk_tasks(name, _chunk, recording, scan.halo, scan, part, empty)
+            return joined_traces(tasks, recording, np.float32)
+        empty = _output(name, np.zeros((0, recording.n_channels), np.float32), scan, 0, 0, 0)
         shape = (np.nan, *empty.shape[1:])
         pieces = [da.from_delayed(task, shape, meta=empty) for task in tasks.values()]
         return da.concatenate(pieces, allow_unknown_chunksizes=True)
 
 
-class _Probability:
-    """Probability of a block with its halo; picklable, where a closure is not."""
-
-    def __init__(self, scan: Scan, halo: int) -> None:
-        self.scan, self.halo = scan, halo
-
-    def __call__(self, block: np.ndarray) -> np.ndarray:
-        odds = self.scan.map(np.asarray(block, np.float32), self.halo, len(block) - self.halo)
-        return probability_of(odds)
+def _chunk(overlapped: np.ndarray | Rows, chunk: Chunk, scan: Scan, name: str) -> np.ndarray:
+    """One output of a chunk."""
+    halo = scan.halo
+    return np.concatenate([
+        _output(name, np.asarray(block.traces, np.float32), scan, halo, halo + block.stop - block.start, block.start)
+        for block in blocks(overlapped, chunk, halo)
+    ])  # fmt: skip
 
 
-def _chunk(
-    overlapped: np.ndarray | Rows, chunk: Chunk, scan: Scan, part: Callable[..., np.ndarray], empty: np.ndarray
-) -> np.ndarray:
-    """What one chunk's spikes give."""
-    found = [empty]
-    for block in blocks(overlapped, chunk, scan.halo):
-        traces = np.asarray(block.traces, np.float32)
-        rows, channels, _ = scan.peaks(traces, scan.halo, scan.halo + block.stop - block.start)
-        found.append(part(traces, rows, channels, block.start - scan.halo, scan.judge))
-    return np.concatenate(found)
-
-
-def _index(traces: np.ndarray, rows: np.ndarray, channels: np.ndarray, origin: int, judge: Judge) -> np.ndarray:
-    return np.stack([rows.astype(np.int64) + origin, channels.astype(np.int64)], axis=1)
-
-
-def _waveforms(traces: np.ndarray, rows: np.ndarray, channels: np.ndarray, origin: int, judge: Judge) -> np.ndarray:
-    at = rows[:, None] - judge.before + np.arange(len(judge.network.temporal))
+def _output(name: str, traces: np.ndarray, scan: Scan, first: int, stop: int, start: int) -> np.ndarray:
+    """One output of rows [first, stop) of whitened traces; row `first` is sample `start` of the recording."""
+    if name == "probability":
+        return probability_of(scan.map(traces, first, stop)[first:stop])
+    rows, channels, _ = scan.peaks(traces, first, stop)
+    if name == "spike_index":
+        return np.stack([rows.astype(np.int64) + (start - first), channels.astype(np.int64)], axis=1)
+    judge = scan.judge
+    at = (rows + judge.reach - judge.before)[:, None] + np.arange(len(judge.network.temporal))
     wide = np.pad(traces, ((judge.reach, judge.reach), (0, 1)))
-    cut: np.ndarray = wide[(at + judge.reach)[:, :, None], judge.channels[channels][:, None, :]]
-    return cut
+    waveforms: np.ndarray = wide[at[:, :, None], judge.channels[channels][:, None, :]]
+    return waveforms

@@ -6,7 +6,7 @@ that one machine gives the same weights bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -34,12 +34,11 @@ def train(kind: str, network: Any, x: np.ndarray, y: np.ndarray, held: tuple[np.
     told : called with a Report every `settings.n_report` iterations
     """
     data, kept = _arrays(kind, x, y), _arrays(kind, *held)
-    steps = jax.jit(partial(_steps, kind, settings.l2_reg_scale))
     state = (jax.tree.map(jnp.asarray, network), *(jax.tree.map(jnp.zeros_like, network) for _ in range(2)))
     best, best_loss, rate, waited = state[0], np.inf, settings.train_step_size, 0
     for n, batches in enumerate(_batches(len(x), settings), 1):
         first = (n - 1) * settings.n_report
-        state, loss = steps(state, data, batches, jnp.float32(rate), jnp.float32(first))
+        state, loss = _steps(kind, settings.l2_reg_scale, state, data, batches, jnp.float32(rate), jnp.float32(first))
         held_loss = _mean_loss(kind, state[0], kept)
         told(Report(first + len(batches), float(loss), held_loss))
         if held_loss < best_loss:
@@ -81,6 +80,7 @@ def _loss(kind: str, network: Any, x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(error / (1 + raw))
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def _steps(
     kind: str, l2: float, state: tuple, data: tuple, batches: jax.Array, rate: jax.Array, first: jax.Array
 ) -> tuple[tuple, jax.Array]:
@@ -104,12 +104,12 @@ def _steps(
     return state, losses.mean()
 
 
-_jitted_loss: Callable[..., jax.Array] = jax.jit(_loss, static_argnums=0)
+_loss_of_many = jax.jit(_loss, static_argnums=0)
 
 
 def _mean_loss(kind: str, network: Classifier | Denoiser, kept: tuple[jax.Array, jax.Array]) -> float:
     total = 0.0
     for start in range(0, len(kept[0]), HELD_AT_ONCE):
         x, y = (part[start : start + HELD_AT_ONCE] for part in kept)
-        total += len(x) * float(_jitted_loss(kind, network, x, y))
+        total += len(x) * float(_loss_of_many(kind, network, x, y))
     return total / len(kept[0])
