@@ -210,7 +210,7 @@ HEADERS = {
     "Denoiser: mean squared error (noise variances)": (
         ["recording", "spikes", "raw", "network", "3 components", "Wiener"],
         "All spikes that stand out on their main channel, alone or not; in brackets: those alone. The components and "
-        "the filter are fitted to this very recording, the filter to its true waveforms; the network is the same for all.",
+        "the filter are fitted to this very recording, the filter to its true waveforms; the network is not.",
     ),
 }
 

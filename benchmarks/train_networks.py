@@ -87,7 +87,7 @@ def varied(neuron: Neuron, draw: np.random.Generator) -> Neuron:
     def between(low: float, high: float) -> float:
         return float(np.exp(draw.uniform(np.log(low), np.log(high))))
 
-    width = between(0.07, 0.45)
+    width = between(0.10, 0.45)
     return replace(
         neuron,
         trough_width=width,
@@ -98,7 +98,7 @@ def varied(neuron: Neuron, draw: np.random.Generator) -> Neuron:
         first_peak=draw.uniform(0.0, 0.7) if draw.random() < 0.4 else 0.0,
         decay=between(15.0, 150.0),
         velocity=draw.choice([-1.0, 1.0]) * between(150.0, 2000.0),
-        sign=draw.choice([-1.0, 1.0]),
+        sign=draw.choice([-1.0, 1.0], p=[0.7, 0.3]),
         gains=neuron.gains ** between(0.5, 3.0),
     )
 

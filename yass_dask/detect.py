@@ -28,8 +28,8 @@ class DetectParams(BaseModel):
     """threshold: extrema above a threshold; nnet: extrema that a network takes for spikes."""
     model: str | None = None
     """Folder of networks, as `yass train` writes them; None: those of the package."""
-    probability: float = Field(0.5, gt=0, lt=1)
-    """nnet: least probability of a spike."""
+    probability: float = Field(0.2, gt=0, lt=1)
+    """nnet: least probability of a spike, one extremum at a time; of the peaks, the largest nearby, more are spikes."""
     triage: bool = False
     """Peaks that a network takes for several spikes on top of each other do not go to clustering."""
     clean_probability: float = Field(0.5, gt=0, lt=1)

@@ -19,7 +19,7 @@ from yass_dask.neuralnetwork.plan import TrainParams
 from yass_dask.neuralnetwork.scan import log_odds_of
 from yass_dask.neuralnetwork.triage import NeuralNetTriage, WaveformClassifier
 
-KEPT = 0.92
+KEPT = 0.93
 """Share of clean waveforms that the triage keeps at a threshold of one half. The planted ones are small more often than
 a recording's: of those it keeps more."""
 
@@ -49,7 +49,9 @@ def fit_all(
     }
     metrics = {}
     for kind, model in made.items():
-        model.settings = settings
+        model.settings = (
+            settings if kind != "triage" else settings.model_copy(update={"l2_reg_scale": params.l2_triage})
+        )
         model.card = replace(model.card, training_data=training_data, rates_hz=rates_hz)
         metrics[kind] = model.fit(*examples[kind], start=fitting(start.get(kind), model.card))
     detector, triage = made["detect"], made["triage"]

@@ -47,6 +47,8 @@ class TrainParams(BaseModel):
     """Share of planted spikes beside which a second one is planted."""
     min_template: float = Field(4.0, gt=0)
     """Least peak of a template to be planted, in the same unit."""
+    l2_triage: float = Field(1e-3, ge=0)
+    """Weight of the squared weights in the loss of the triage, in place of the setting's: it has fewer examples."""
     settings: Settings = Settings(train_step_size=2e-3)
     """How the networks are trained."""
 
