@@ -11,6 +11,7 @@ import numpy as np
 
 from yass_dask.augment.examples import Examples
 from yass_dask.kernels.network import Classifier
+from yass_dask.neuralnetwork.architecture import new_classifier, new_denoiser
 from yass_dask.neuralnetwork.denoiser import NeuralNetDenoiser
 from yass_dask.neuralnetwork.detector import NeuralNetDetector
 from yass_dask.neuralnetwork.files import Card
@@ -40,7 +41,6 @@ def fit_all(
     -------
     Metrics of each kind, on examples held aside.
     """
-    settings = params.settings.model_copy(update={"seed": seed})
     made = _new(folder, params)
     examples = {
         "detect": (sets.x_detect, sets.y_detect),
@@ -49,9 +49,8 @@ def fit_all(
     }
     metrics = {}
     for kind, model in made.items():
-        model.settings = (
-            settings if kind != "triage" else settings.model_copy(update={"l2_reg_scale": params.l2_triage})
-        )
+        l2 = params.l2_triage if kind == "triage" else params.settings.l2_reg_scale
+        model.settings = params.settings.model_copy(update={"seed": seed, "l2_reg_scale": l2})
         model.card = replace(model.card, training_data=training_data, rates_hz=rates_hz)
         metrics[kind] = model.fit(*examples[kind], start=fitting(start.get(kind), model.card))
     detector, triage = made["detect"], made["triage"]
@@ -78,11 +77,12 @@ def _new(folder: Path, params: TrainParams) -> dict[str, Any]:
 
 def fitting(network: Any, card: Card) -> Any:
     """The network if it has the shape that the card tells, else None."""
-    if network is None or card.kind == "denoise":
-        return network if network is not None and len(network.linear) == card.waveform_length else None
-    shapes = (*network.temporal.shape, network.mixed.shape[1], *network.spatial_bias.shape[: len(network.output)])
-    return network if (*shapes, len(network.spatial)) == (
-        card.waveform_length, *card.filters_size, card.n_neighbors) else None  # fmt: skip
+    if card.kind == "denoise":
+        fresh: Any = new_denoiser(card.filters_size, card.waveform_length, 0)
+    else:
+        fresh = new_classifier(card.filters_size, card.waveform_length, card.n_neighbors, 0)
+    same = network is not None and [layer.shape for layer in network] == [layer.shape for layer in fresh]
+    return network if same else None
 
 
 def _calibrate(model: WaveformClassifier, shift: float) -> dict[str, float]:
