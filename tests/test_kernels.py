@@ -435,10 +435,16 @@ def some_denoiser(n_window: int) -> Denoiser:
 
 def classify_inputs() -> Iterator[Case]:
     draw = rng(12)
-    events = {"rows": draw.integers(-40, 340, 300), "channels": draw.integers(0, 5, (300, 3)), "before": 9}
+    events = {
+        "rows": draw.integers(-40, 340, 300),
+        "channels": draw.integers(0, 5, (300, 3)),
+        "before": 9,
+        "limit": np.inf,
+    }
     for filters in ((16, 8), (12, 5, 7)):
         options = events | {"network": some_classifier(21, 3, filters)}
         yield Case(f"over the edges, padding channels, {len(filters)} layers", (gaussian(300, 4),), options)
+    yield Case("large windows scaled down", (gaussian(300, 4),), options | {"limit": 2.5})
     yield Case("no events", (gaussian(300, 4),), options | {"rows": events["rows"][:0],
                "channels": events["channels"][:0]})  # fmt: skip
     yield Case("no rows", (gaussian(0, 4),), options)

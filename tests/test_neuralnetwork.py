@@ -137,6 +137,15 @@ def test_exactly_the_threshold_is_a_spike(tmp_path):
     np.testing.assert_array_equal(made.predict(np.ones((2, W, K))), [1, 1])
 
 
+def test_the_triage_sees_large_spikes_scaled_down(tmp_path):
+    made = NeuralNetTriage(tmp_path / "t", [4, 3, 5], W, K, 0.5)
+    made.network = new_classifier([4, 3, 5], W, K, 0)
+    large = rng(3).normal(size=(40, W, K))
+    large *= 15 / np.abs(large).max(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(made.predict_proba(10 * large), made.predict_proba(large), atol=1e-5)
+    assert np.abs(made.predict_proba(0.5 * large) - made.predict_proba(large)).max() > 0.01
+
+
 def test_saved_sets_and_models_come_back(detector, detect_set):
     again = NeuralNetDetector.load(detector.path_to_model, 0.5, INDEX, load_test_set=True)
     assert again.card == detector.card and again.card.sampling_rate == RATE
@@ -217,7 +226,7 @@ def test_a_network_sees_the_same_at_another_rate():
         moved, before = at_rate(network, 20000.0, rate)
         n = 201
         traces = np.stack([wave(rate, n), 0.5 * wave(rate, n), -0.2 * wave(rate, n)], axis=1).astype(np.float32)
-        judge = Judge(moved, np.array([[0, 1, 2]] * 3, np.int32), before, "numpy")
+        judge = Judge(moved, np.array([[0, 1, 2]] * 3, np.int32), before, np.inf, "numpy")
         odds.append(judge.log_odds(traces, np.array([n // 2]), np.array([0]))[0])
     assert odds[1] == pytest.approx(odds[0], abs=0.02 * max(1, abs(odds[0])))
     matrix, before = resampling(W, 20000.0, 20000.0)
@@ -365,7 +374,7 @@ def test_detections_are_matched_the_strongest_first():
 def test_log_odds_are_moved_as_told():
     for filters in ([4, 3], [4, 3, 5]):
         network = new_classifier(filters, W, K, 0)
-        judge = lambda network: Judge(network, INDEX[:, :K].astype(np.int32), 15, "numpy")  # noqa: E731
+        judge = lambda network: Judge(network, INDEX[:, :K].astype(np.int32), 15, np.inf, "numpy")  # noqa: E731
         traces, rows = rng(1).normal(size=(300, 6)).astype(np.float32), np.array([50, 90])
         before = judge(network).log_odds(traces, rows, rows % 6)
         after = judge(shifted(network, 1.5)).log_odds(traces, rows, rows % 6)

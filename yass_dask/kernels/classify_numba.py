@@ -7,20 +7,27 @@ from yass_dask.kernels.network import Classifier
 
 
 def classify(
-    traces: np.ndarray, *, rows: np.ndarray, channels: np.ndarray, before: int, network: Classifier
+    traces: np.ndarray,
+    *,
+    rows: np.ndarray,
+    channels: np.ndarray,
+    before: int,
+    network: Classifier,
+    limit: float,
 ) -> np.ndarray:
     """See `classify_numpy`; sums in another order. Fastest for traces contiguous along time."""
     by_channel = np.ascontiguousarray(traces.T, np.float32)
     found = np.empty(len(rows), np.float32)
     weights = tuple(np.ascontiguousarray(layer, np.float32) for layer in network)
-    _classify(by_channel, rows.astype(np.int64), channels.astype(np.int64), before, weights, found)
+    _classify(by_channel, rows.astype(np.int64), channels.astype(np.int64), before, weights, np.float32(limit), found)
     return found
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
 def _classify(
-    x: np.ndarray, rows: np.ndarray, channels: np.ndarray, before: int, weights: tuple, found: np.ndarray
-) -> None:
+    x: np.ndarray, rows: np.ndarray, channels: np.ndarray, before: int, weights: tuple, limit: np.float32,
+    found: np.ndarray,
+) -> None:  # fmt: skip
     temporal, temporal_bias, mixed, mixed_bias, spatial, spatial_bias, output, output_bias = weights
     n_channels, n_rows = x.shape
     first, second = np.empty_like(temporal_bias), np.empty_like(mixed_bias)
@@ -29,12 +36,13 @@ def _classify(
         hidden[:] = spatial_bias
         start = rows[event] - before
         low, high = max(start, 0), min(start + len(temporal), n_rows)
+        scale = np.float32(1) if limit == np.inf else _scale(x, channels[event], low, high, limit)
         for k in range(channels.shape[1]):
             first[:] = temporal_bias
             c = channels[event, k]
             if c < n_channels:
                 for t in range(low, high):
-                    _add(first, x[c, t], temporal[t - start])
+                    _add(first, scale * x[c, t], temporal[t - start])
             second[:] = mixed_bias
             for f in range(len(first)):
                 if first[f] > 0:
@@ -45,6 +53,17 @@ def _classify(
         found[event] = hidden[0] if len(output) == 0 else output_bias[0]
         for f in range(len(output)):
             found[event] += max(hidden[f], np.float32(0)) * output[f]
+
+
+@numba.njit(nogil=True, cache=True)
+def _scale(x: np.ndarray, channels: np.ndarray, low: int, high: int, limit: np.float32) -> np.float32:
+    """What a window is multiplied by so that nothing in it is above the limit."""
+    size = limit
+    for c in channels:
+        if c < len(x):
+            for t in range(low, high):
+                size = max(size, abs(x[c, t]))
+    return limit / size
 
 
 @numba.njit(nogil=True, cache=True, inline="always", fastmath={"contract", "reassoc"})

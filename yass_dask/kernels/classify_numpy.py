@@ -6,7 +6,13 @@ from yass_dask.kernels.network import EVENTS_AT_ONCE, Classifier
 
 
 def classify(
-    traces: np.ndarray, *, rows: np.ndarray, channels: np.ndarray, before: int, network: Classifier
+    traces: np.ndarray,
+    *,
+    rows: np.ndarray,
+    channels: np.ndarray,
+    before: int,
+    network: Classifier,
+    limit: float,
 ) -> np.ndarray:
     """Log-odds of each event that it is of the network's kind.
 
@@ -16,6 +22,8 @@ def classify(
     rows : (n,) int, row of each event; what lies beyond the ends of the traces counts as zero
     channels : (n, n_neighbors) int, the event's channel first; padded with n_channels (zeros there)
     before : rows of a window before the event's
+    limit : a window whose largest absolute value is above this is scaled down to it, so that a spike larger than any
+        that was learned from does not lead the network astray; inf: none is
 
     Returns
     -------
@@ -29,7 +37,10 @@ def classify(
         some = slice(start, start + EVENTS_AT_ONCE)
         at = rows[some].astype(np.int64)[:, None] - before + np.arange(len(network.temporal))
         at = np.where((at >= 0) & (at < n_rows), at, n_rows)
-        found.append(_log_odds(padded[at[:, None, :], channels[some, :, None]], network))
+        windows = padded[at[:, None, :], channels[some, :, None]]
+        size = np.abs(windows).max(axis=(1, 2), keepdims=True)
+        scaled = windows * (np.float32(limit) / np.maximum(size, np.float32(limit))) if limit < np.inf else windows
+        found.append(_log_odds(scaled, network))
     return np.concatenate(found)
 
 

@@ -12,7 +12,7 @@ from yass_dask.backends import resolve
 from yass_dask.chunked import Chunk, Rows, blocks, chunk_tasks, joined_traces
 from yass_dask.errors import InputError
 from yass_dask.neuralnetwork import files
-from yass_dask.neuralnetwork.scan import Judge, Scan, for_rate, padded, probability_of
+from yass_dask.neuralnetwork.scan import LIMITS, Judge, Scan, for_rate, padded, probability_of
 from yass_dask.neuralnetwork.settings import Settings
 from yass_dask.neuralnetwork.triage import WaveformClassifier
 
@@ -137,7 +137,7 @@ class NeuralNetDetector(WaveformClassifier):
             )
         network, before = for_rate(self._trained(), self.card, recording.sampling_rate)
         near = padded(self.channel_index, self.card.n_neighbors, recording.n_channels)
-        judge = Judge(network, near, before, resolve("auto"))
+        judge = Judge(network, near, before, LIMITS[self.KIND], resolve("auto"))
         exclusion = recording.samples(EXCLUSION_MS)
         whole = self.channel_index.astype(np.int32)
         return Scan(judge, recording.sampling_rate, self.log_odds, 0, exclusion, whole)

@@ -23,6 +23,9 @@ trained on such extrema only."""
 WINDOW_UM = 100.0
 """A network sees the nearest channels within this distance."""
 SAME_RATE = 0.01
+LIMITS = {"detect": np.inf, "triage": 12.0}
+"""Windows of larger values are scaled down to these: collisions of large spikes look like those of smaller ones, while
+a detector must tell a large spike from its own side lobes."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Judge:
     channels: np.ndarray
     """(n_channels, n_neighbors) int32"""
     before: int
+    limit: float
+    """Larger windows are scaled down to it"""
     backend: str
 
     @classmethod
@@ -45,7 +50,7 @@ class Judge:
             The network was trained at another rate than the recording's.
         """
         network, before = for_rate(network, card, recording.sampling_rate)
-        return cls(network, window_channels(recording, card.n_neighbors), before, backend)
+        return cls(network, window_channels(recording, card.n_neighbors), before, LIMITS[card.kind], backend)
 
     @property
     def reach(self) -> int:
@@ -55,8 +60,9 @@ class Judge:
     def log_odds(self, traces: np.ndarray, rows: np.ndarray, channels: np.ndarray) -> np.ndarray:
         """(n,) float32 of events on whitened traces."""
         odds: np.ndarray = kernel("classify", self.backend)(
-            traces, rows=rows, channels=self.channels[channels], before=self.before, network=self.network
-        )
+            traces, rows=rows, channels=self.channels[channels], before=self.before, network=self.network,
+            limit=self.limit,
+        )  # fmt: skip
         return odds
 
 

@@ -15,7 +15,7 @@ from yass_dask.neuralnetwork import files
 from yass_dask.neuralnetwork.architecture import new_classifier
 from yass_dask.neuralnetwork.files import Card
 from yass_dask.neuralnetwork.metrics import confusion
-from yass_dask.neuralnetwork.scan import log_odds_of, probability_of
+from yass_dask.neuralnetwork.scan import LIMITS, log_odds_of, probability_of
 from yass_dask.neuralnetwork.settings import Settings
 from yass_dask.neuralnetwork.waveforms import WaveformNetwork, check_labels, check_numbers
 
@@ -64,7 +64,7 @@ class WaveformClassifier(WaveformNetwork):
         card = self.card
         start = start or new_classifier(card.filters_size, card.waveform_length, card.n_neighbors, self.settings.seed)
         measure = lambda x, y: confusion(y, self.predict(x))  # noqa: E731
-        return self._fit(x, y, test_size, save_test_set, start, measure)
+        return self._fit(limited(x, LIMITS[self.KIND]), y, test_size, save_test_set, start, measure)
 
     def predict(self, waveforms: np.ndarray) -> np.ndarray:
         """(n,) int8 labels: 1 where the probability is higher than or equal to the threshold."""
@@ -87,6 +87,7 @@ class WaveformClassifier(WaveformNetwork):
         odds = kernel("classify", resolve("auto"))(
             windows.reshape(-1, n_neighbors), rows=np.arange(n) * length,
             channels=np.broadcast_to(np.arange(n_neighbors), (n, n_neighbors)), before=0, network=network,
+            limit=LIMITS[self.KIND],
         )  # fmt: skip
         return probability_of(odds)
 
@@ -97,6 +98,12 @@ class WaveformClassifier(WaveformNetwork):
 
     def _windows(self, name: str, waveforms: Any) -> np.ndarray:
         return check_numbers(name, waveforms, ("n", self.card.waveform_length, self.card.n_neighbors))
+
+
+def limited(windows: np.ndarray, limit: float) -> np.ndarray:
+    """Windows (n, n_samples, n_channels), those with larger values scaled down to the limit."""
+    size = np.abs(windows).max(axis=(1, 2), keepdims=True, initial=0)
+    return windows if limit == np.inf else windows * (limit / np.maximum(size, limit)).astype(np.float32)
 
 
 class NeuralNetTriage(WaveformClassifier):
