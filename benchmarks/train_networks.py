@@ -34,6 +34,8 @@ N_HASH, HASH_SNR = 60, (0.4, 2.2)
 """Units of the background, and their signal-to-noise ratios."""
 PLANTINGS, N_PLANTED = 3, 120
 """Times that spikes are planted into a scene, and neurons each time."""
+KEEP_CLEAN = 0.93
+"""Less than of a recording's own: the planted spikes are small, and of more shapes, more often than a recording's."""
 RATES_HZ = (10_000.0, 50_000.0)
 
 
@@ -112,7 +114,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    began, params = time.time(), TrainParams()
+    began, params = time.time(), TrainParams(keep_clean=KEEP_CLEAN)
     several = []
     for index in range(chosen.scenes):
         several.append(scene_examples(index + 100 * chosen.seed, params))

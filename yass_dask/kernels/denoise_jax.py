@@ -21,12 +21,11 @@ def denoise(waveforms: np.ndarray, *, network: Denoiser) -> np.ndarray:
 
 def denoised(x: jax.Array, network: Denoiser) -> jax.Array:
     """(n, n_window) of waveforms (n, n_window); what training differentiates."""
-    first = jax.nn.relu(
-        _convolved((x / (1 + jnp.abs(x) / SOFT_SD))[:, :, None], network.first[:, None, :]) + network.first_bias
-    )
+    soft = x / (1 + jnp.abs(x) / SOFT_SD)
+    first = jax.nn.relu(_convolved(soft[:, :, None], network.first[:, None, :]) + network.first_bias)
     second = jax.nn.relu(_convolved(first, network.second) + network.second_bias)
     output = network.output.reshape(-1, network.output.shape[-1])
-    straight = jnp.matmul(x, network.linear, precision="highest")
+    straight = x + jnp.matmul(soft, network.linear, precision="highest")
     last = jnp.matmul(second.reshape(len(x), output.shape[0]), output, precision="highest")
     return last + network.output_bias + straight
 

@@ -22,9 +22,10 @@ def _denoise(x: np.ndarray, weights: tuple, result: np.ndarray) -> None:
     soft = np.empty(x.shape[1], np.float32)
     for i in range(len(x)):
         result[i] = output_bias
+        result[i] += x[i]
         for t in range(x.shape[1]):
             soft[t] = x[i, t] / (1 + abs(x[i, t]) / np.float32(SOFT_SD))
-            _add(result[i], x[i, t], linear[t])
+            _add(result[i], soft[t], linear[t])
         for t in range(n_middle):
             middle[t] = first_bias
             for w in range(len(first)):

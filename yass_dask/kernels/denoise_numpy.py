@@ -29,7 +29,9 @@ def _denoised(x: np.ndarray, network: Denoiser) -> np.ndarray:
     windows = _windows(first, taps).swapaxes(2, 3).reshape(len(x), -1, taps * n_first)
     second = np.maximum(windows @ network.second.reshape(-1, n_second) + network.second_bias, 0)
     output = network.output.reshape(-1, network.output.shape[-1])
-    result: np.ndarray = second.reshape(len(x), output.shape[0]) @ output + network.output_bias + x @ network.linear
+    result: np.ndarray = (
+        second.reshape(len(x), output.shape[0]) @ output + network.output_bias + soft @ network.linear + x
+    )
     return result
 
 

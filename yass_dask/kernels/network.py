@@ -35,10 +35,10 @@ class Classifier(NamedTuple):
 
 
 class Denoiser(NamedTuple):
-    """A network that takes the noise out of a waveform on one channel: two convolutions with ReLUs, then a linear
-    layer; beside them a linear map straight from the waveform (what a Wiener filter could do).
+    """A network that takes the noise out of a waveform on one channel: what is added to the waveform comes from two
+    convolutions with ReLUs and a linear layer, and beside them from a linear map (what a Wiener filter could do).
 
-    The convolutions see x / (1 + |x| / SOFT_SD): what they say of a large spike stays bounded, as its noise is.
+    Both see x / (1 + |x| / SOFT_SD): what is added to a large spike stays bounded, as its noise is.
     """
 
     first: np.ndarray
@@ -54,4 +54,4 @@ class Denoiser(NamedTuple):
     output_bias: np.ndarray
     """(n_window,)"""
     linear: np.ndarray
-    """(n_window, n_window): waveform @ linear"""
+    """(n_window, n_window)"""

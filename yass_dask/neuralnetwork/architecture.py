@@ -60,7 +60,7 @@ def new_denoiser(filters_size: Sequence[int], waveform_length: int, seed: int) -
     return Denoiser(
         _random(draw, a, a, first), _zeros(first), _random(draw, b * first, b, first, second), _zeros(second),
         _random(draw, 10 * left * second, left, second, waveform_length), _zeros(waveform_length),
-        np.eye(waveform_length, dtype=np.float32),
+        np.zeros((waveform_length, waveform_length), np.float32),
     )  # fmt: skip
 
 

@@ -20,10 +20,6 @@ from yass_dask.neuralnetwork.plan import TrainParams
 from yass_dask.neuralnetwork.scan import log_odds_of
 from yass_dask.neuralnetwork.triage import NeuralNetTriage, WaveformClassifier
 
-KEPT = 0.93
-"""Share of clean waveforms that the triage keeps at a threshold of one half. The planted ones are small more often than
-a recording's: of those it keeps more."""
-
 
 def fit_all(
     folder: Path, sets: Examples, params: TrainParams, *, training_data: str, rates_hz: tuple[float, float],
@@ -56,7 +52,8 @@ def fit_all(
     detector, triage = made["detect"], made["triage"]
     metrics["detect"] |= _calibrate(detector, -np.log(sets.not_spikes))
     clean = triage.predict_proba(triage.x_test[triage.y_test == NeuralNetTriage.CLEAN])
-    metrics["triage"] |= _calibrate(triage, -log_odds_of(np.clip(np.quantile(clean, 1 - KEPT), 1e-6, 1 - 1e-6)))
+    least = np.clip(np.quantile(clean, 1 - params.keep_clean), 1e-6, 1 - 1e-6)
+    metrics["triage"] |= _calibrate(triage, -log_odds_of(float(least)))
     return metrics
 
 
