@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from yass_dask.augment.examples import Examples
 from yass_dask.augment.standardized import check_spike_train, mean_waveforms
 from yass_dask.detect import DetectParams, Finder, detect
 from yass_dask.errors import InputError
 from yass_dask.evaluate.detections import TRUE, match_detections
 from yass_dask.features import choose_peaks, measure_basis, measure_features
 from yass_dask.neuralnetwork.background import White, whitened
+from yass_dask.neuralnetwork.files import KINDS
 from yass_dask.neuralnetwork.fitting import fit_all
 from yass_dask.neuralnetwork.metrics import precision_recall, recall_at
-from yass_dask.neuralnetwork.models import SHIPPED, chosen_model
+from yass_dask.neuralnetwork.models import chosen_model
 from yass_dask.neuralnetwork.plan import TrainParams, examples_of, planted_in
 from yass_dask.noise import measure_spectrum
 from yass_dask.pipeline import SortParams, cluster_peaks
@@ -38,6 +40,8 @@ MAX_S = 300.0
 """So many seconds, from the middle of a longer recording, are enough to learn from."""
 TEST_SHARE = 0.2
 """Last part of the background: detectors are compared on spikes planted there."""
+PLANTINGS = 2
+"""Times that spikes are planted into the same background."""
 LEAST_TEMPLATES = 2
 LEAST_SPIKES = 30
 """A template of fewer spikes holds too much noise to be planted."""
@@ -77,6 +81,8 @@ def learn(
 ) -> Learned:  # fmt: skip
     """Train detector, triage and denoiser for a recording, and write them into a folder.
 
+    Training goes on from the package's networks where the sizes are theirs.
+
     Parameters
     ----------
     spike_train : (n_spikes, 2) sample and unit; None: units are found by a threshold pass and clustering
@@ -100,18 +106,16 @@ def learn(
         templates, peak = _clean(white, found, params), found.peak
         background = white.pieces(params.background_s)
         cut = round((1 - TEST_SHARE) * len(background))
-        sets = [
-            examples_of(_plant(background[:cut], templates, peak, white, params, own), white.recording, params,
-                        white.backend, own)
-            for own in (seed, seed + 1)
-        ]  # fmt: skip
+        planted = [_plant(background[:cut], templates, peak, white, params, seed + turn) for turn in range(PLANTINGS)]
+        sets = [examples_of(some, white.recording, params, white.backend, seed) for some in planted]
         metrics = fit_all(
-            folder, type(sets[0]).joined(sets), params, seed=seed, start=_shipped(),
+            folder, Examples.joined(sets), params, seed=seed,
+            start={kind: chosen_model(None, kind)[0] for kind in KINDS},
             training_data=f"{len(templates)} templates of {background.shape[1]} channels, planted into "
             f"{cut / recording.sampling_rate:.0f} s of the recording",
             rates_hz=(recording.sampling_rate, recording.sampling_rate),
         )  # fmt: skip
-        test = _plant(background[cut:], templates, peak, white, params, seed + 2)
+        test = _plant(background[cut:], templates, peak, white, params, seed + PLANTINGS)
         curves = _compared(white, test, folder, sorting.detect)
     return Learned(folder, len(templates), metrics, curves)
 
@@ -122,12 +126,6 @@ def _middle(recording: Recording) -> tuple[Recording, int]:
     if start == 0:
         return recording, 0
     return recording[start : start + recording.samples(1e3 * MAX_S)], start
-
-
-def _shipped() -> dict[str, Any]:
-    """The package's networks, to begin with."""
-    kinds = ("detect", "triage", "denoise")
-    return {kind: chosen_model(None, kind)[0] for kind in kinds if (SHIPPED / f"{kind}.npz").is_file()}
 
 
 def _found(white: White, keep: Callable[..., Any], sorting: SortParams) -> Templates:
