@@ -18,6 +18,7 @@ from yass_dask.options import (
     Complete,
     ConfigFile,
     Detach,
+    Detector,
     DryRun,
     GpuMemory,
     GpusPerJob,
@@ -25,6 +26,7 @@ from yass_dask.options import (
     Jobs,
     KeepTraces,
     LoggerLevel,
+    Model,
     OutputDir,
     Overrides,
     Profile,
@@ -104,6 +106,8 @@ def sort(
     detach: Detach = False,
     backend: Backend = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    detector: Detector = None,
+    model: Model = None,
     overrides: Overrides = None,
     start: Annotated[float | None, typer.Option(min=0, help="Sort from this second on.")] = None,
     end: Annotated[float | None, typer.Option(min=0, help="Sort up to this second.")] = None,
@@ -116,7 +120,7 @@ def sort(
     profile: Profile = False,
 ) -> None:
     """Sort the recording of a configuration file; run again after a stop, it goes on where it was."""
-    from yass_dask.commands import SortOptions, run_detached, run_dry, run_sort
+    from yass_dask.commands import SortOptions, detect_overrides, run_detached, run_dry, run_sort
 
     options = SortOptions(
         config=config,
@@ -130,7 +134,7 @@ def sort(
         gpus_per_job=gpus_per_job,
         backend=backend,
         seed=0 if zero_seed else seed,
-        overrides=tuple(overrides or ()),
+        overrides=(*detect_overrides(detector, model), *(overrides or ())),
         start_s=start,
         end_s=end,
         keep_traces=keep_traces or complete,
@@ -161,6 +165,26 @@ def slurm_script(
         config=config, workers=workers, jobs=jobs, queue=queue, walltime=walltime, gpus_per_job=gpus_per_job
     )
     _run(lambda: run_slurm_script(options, [str(config.absolute()), *context.args]))
+
+
+@app.command()
+def train(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="CONFIG", help="Configuration; or spike_train.npy config_train.yaml CONFIG.")
+    ],
+    output_dir: OutputDir = Path("model/"),
+    spike_train: Annotated[
+        Path | None, typer.Option("--spike-train", help="npy file (n, 2): sample and unit [default: found by itself]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed, the same weights.")] = 0,
+    logger_level: LoggerLevel = "INFO",
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False,
+) -> None:
+    """Train detector, triage and denoiser on a recording, for yass sort --detector nnet --model OUT."""
+    from yass_dask.commands import TrainOptions, run_train
+
+    options = TrainOptions(tuple(files), output_dir, spike_train, seed, logger_level, not no_progress)
+    _run(lambda: run_train(options))
 
 
 @app.command()

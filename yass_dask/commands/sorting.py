@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -111,6 +112,13 @@ def check(options: SortOptions) -> Checked:
         recording=stretch(loaded.recording(), options.start_s, options.end_s),
         cluster=cluster,
     )
+
+
+def detect_overrides(detector: str | None, model: Path | None) -> list[str]:
+    """`--detector` and `--model` as assignments of parameters."""
+    folder = None if model is None else json.dumps(os.path.abspath(model.expanduser()))
+    given = {"detect.method": detector, "detect.model": folder}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
 def stretch(recording: Recording, start_s: float | None, end_s: float | None) -> Recording:
