@@ -248,6 +248,17 @@ def export(
 
 
 @app.command()
+def report(
+    out: Sorted,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write [default: OUT/report.html]")] = None,
+) -> None:
+    """Write one HTML page about a finished sort: warnings, drift, residual, every unit."""
+    from yass_dask.commands import run_report
+
+    _run(lambda: run_report(out, output))
+
+
+@app.command()
 def info(config: ConfigFile) -> None:
     """Check a configuration file, and tell what would be sorted and what that takes."""
     from yass_dask.commands import run_info

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yass_dask.errors import InputError
+from yass_dask.evaluate.trains import autocorrelogram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,24 +107,6 @@ def plot_traces(
     axes.set_xlabel("time (s)")
     axes.set_ylabel("channel")
     return figure
-
-
-def autocorrelogram(
-    times: np.ndarray, sampling_rate: float, window_ms: float, bin_ms: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of the bins (ms) and spikes per second in each, relative to every spike of an ascending train."""
-    n_bins = max(1, round(window_ms / bin_ms))
-    edges = np.linspace(-window_ms, window_ms, 2 * n_bins + 1)
-    lags = []
-    for order in range(1, len(times)):
-        ahead = (times[order:] - times[:-order]) / sampling_rate * 1e3
-        ahead = ahead[ahead < window_ms]
-        if not len(ahead):
-            break
-        lags.append(ahead)
-    counts = np.histogram(np.concatenate([[], *lags]), edges[n_bins:])[0]
-    rates = counts / max(len(times), 1) / (window_ms / n_bins / 1e3)
-    return edges, np.concatenate([rates[::-1], rates])
 
 
 def _pyplot() -> Any:

@@ -2,7 +2,7 @@
 
 from yass_dask.commands.clusters import run_cancel, run_detached, run_dry, run_jobs, run_slurm_script, run_status
 from yass_dask.commands.sorting import SortOptions, output_folder, run_sort
-from yass_dask.commands.tools import run_compare, run_export, run_info, run_simulate
+from yass_dask.commands.tools import run_compare, run_export, run_info, run_report, run_simulate
 
 __all__ = [
     "SortOptions",
@@ -14,6 +14,7 @@ __all__ = [
     "run_export",
     "run_info",
     "run_jobs",
+    "run_report",
     "run_simulate",
     "run_slurm_script",
     "run_sort",

@@ -1,4 +1,4 @@
-"""The other commands of `yass`: simulate, compare, export, info."""
+"""The other commands of `yass`: simulate, compare, export, report, info."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ def run_export(out: Path, format: str, folder: Path | None) -> str:
     clean, raw = _recordings_of(out)
     params = phy.export(sorting, clean, folder or out / format, raw=raw)
     return f"wrote {params.parent}; look at it by: phy template-gui {params}"
+
+
+def run_report(out: Path, output: Path | None) -> str:
+    """Write the report of the sort in `out`."""
+    from yass_dask.sorting import Sorting
+
+    path = Sorting.open(out).report(output)
+    return f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser"
 
 
 def _recordings_of(out: Path) -> tuple[Recording, Recording]:

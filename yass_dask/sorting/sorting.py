@@ -124,6 +124,12 @@ class Sorting:
         """Write spike_train.npy, templates.npy, units.csv, sorting.npz; each appears whole or not at all."""
         return write_sorting(self, Path(folder))
 
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write one HTML page about it, by default report.html in its folder; see `yass_dask.report`."""
+        from yass_dask.report import write_report
+
+        return write_report(self, path)
+
     @classmethod
     def open(cls, path: str | Path) -> Sorting:
         """Open the sorting in a folder that `write`, `sort` or `yass sort` wrote; templates stay on disk.
