@@ -250,7 +250,9 @@ def export(
 @app.command()
 def report(
     out: Sorted,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write [default: OUT/report.html]")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write [default: OUT/report.html]")
+    ] = None,
 ) -> None:
     """Write one HTML page about a finished sort: warnings, drift, residual, every unit."""
     from yass_dask.commands import run_report

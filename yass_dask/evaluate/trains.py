@@ -40,7 +40,7 @@ def crosscorrelogram(
     count = np.searchsorted(others, times + reach, side="right") - low
     place = np.arange(count.sum()) + np.repeat(low - np.cumsum(count) + count, count)
     lags = (others[place] - np.repeat(times, count)) / sampling_rate * 1e3
-    counts = np.histogram(lags, edges)[0]
+    counts = np.histogram(lags[np.abs(lags) < window_ms], edges)[0]
     return edges, counts / max(len(times), 1) / (window_ms / n_bins / 1e3)
 
 

@@ -19,6 +19,8 @@ WINDOW_MS, BIN_MS = 30.0, 0.5
 MOST_DOTS, N_RATE_BINS = 250, 60
 MOST_POINTS = 60
 """Of a waveform on a channel"""
+ALL_UNITS = 400
+"""Of more units each is drawn with fewer dots and points: the page stays below 10 MB."""
 EXAMPLE_CHANNELS = 14
 HEIGHTS_SD = (6.0, 9.0, 14.0)
 """Peaks of the raster are drawn in shades that begin here."""
@@ -37,11 +39,11 @@ def probe_map(sorting: Sorting, units: list[UnitNumbers]) -> str:
 
     parts = [draw.dots(*place(positions), "contact")]
     for unit in units:
-        x, y = (float(v[0]) for v in place(sorting.unit_locations[unit.row]))
+        a, b = (float(v[0]) for v in place(sorting.unit_locations[unit.row]))
         radius = float(np.clip(2.5 * np.sqrt(unit.snr or 4.0), 3, 16))
         title = f"unit {unit.unit}: {unit.n_spikes:,} spikes, {unit.label}"
         parts.append(
-            f'<a href="#unit-{unit.unit}"><circle class="unit {unit.label}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
+            f'<a href="#unit-{unit.unit}"><circle class="unit {unit.label}" cx="{a:.1f}" cy="{b:.1f}" r="{radius:.1f}">'
             f"<title>{title}</title></circle></a>"
         )
     bar = float(10 ** np.floor(np.log10(max(60 / scale, 1))))
@@ -88,16 +90,16 @@ def example(sorting: Sorting, shown: Example) -> str:
     for place, channel in enumerate(channels):
         for traces, css in ((shown.before, "trace"), (shown.after, "left")):
             parts.append(draw.line(x, frame.py(place * step + traces[:, channel]), css))
-        parts.append(draw.text(frame.left - 6, float(frame.py(place * step)) + 3, str(sorting.channel_ids[channel]), "end"))
+        parts.append(
+            draw.text(frame.left - 6, float(frame.py(place * step)) + 3, str(sorting.channel_ids[channel]), "end")
+        )
     return draw.svg(frame.width, height, parts, "traces and residual of a short stretch")
 
 
-def waveform(
-    sorting: Sorting, unit: UnitNumbers, channels: np.ndarray, spread: np.ndarray | None, word: str
-) -> str:
+def waveform(sorting: Sorting, unit: UnitNumbers, channels: np.ndarray, spread: np.ndarray | None, word: str) -> str:
     """The template on its channels where these lie, with a band of one standard deviation of its spikes."""
     template = np.asarray(sorting.templates[unit.row])[:, channels]
-    step = -(-len(template) // MOST_POINTS)
+    step = -(-len(template) // thinned(MOST_POINTS, sorting.n_units))
     # The peak stays among the points that are drawn.
     rows = np.arange(sorting.template_peak % step, len(template), step)
     width, height = 230.0, 210.0
@@ -117,6 +119,11 @@ def waveform(
     return draw.svg(width, height, parts, f"waveform of unit {unit.unit}")
 
 
+def thinned(most: int, n_units: int) -> int:
+    """How many points each of many units is drawn with."""
+    return max(10, most * ALL_UNITS // max(n_units, ALL_UNITS))
+
+
 def _spread_out(positions: np.ndarray, width: float, height: float) -> tuple[np.ndarray, np.ndarray]:
     """Places on paper in the order of the contacts, in columns and rows that do not overlap."""
     x, y = positions.T
@@ -130,17 +137,14 @@ def _spread_out(positions: np.ndarray, width: float, height: float) -> tuple[np.
 
 
 def autocorrelogram(sorting: Sorting, unit: UnitNumbers) -> str:
-    times = sorting.times_of(unit.unit)
-    edges, values = trains.autocorrelogram(times, sorting.sampling_rate, WINDOW_MS, BIN_MS)
+    edges, values = trains.autocorrelogram(unit.times, sorting.sampling_rate, WINDOW_MS, BIN_MS)
     return _correlogram(edges, values, f"autocorrelogram of unit {unit.unit}", "own")
 
 
-def crosscorrelogram(sorting: Sorting, unit: UnitNumbers) -> str:
-    """With its nearest neighbour."""
-    assert unit.neighbor is not None
-    pair = sorting.times_of(unit.unit), sorting.times_of(unit.neighbor)
-    edges, values = trains.crosscorrelogram(*pair, sorting.sampling_rate, WINDOW_MS, BIN_MS)
-    return _correlogram(edges, values, f"spikes of unit {unit.neighbor} around those of unit {unit.unit}", "other")
+def crosscorrelogram(sorting: Sorting, unit: UnitNumbers, other: UnitNumbers) -> str:
+    rate = sorting.sampling_rate
+    edges, values = trains.crosscorrelogram(unit.times, other.times, rate, WINDOW_MS, BIN_MS)
+    return _correlogram(edges, values, f"spikes of unit {other.unit} around those of unit {unit.unit}", "other")
 
 
 def _correlogram(edges: np.ndarray, values: np.ndarray, label: str, css: str) -> str:
@@ -151,14 +155,17 @@ def _correlogram(edges: np.ndarray, values: np.ndarray, label: str, css: str) ->
 
 def over_time(sorting: Sorting, unit: UnitNumbers) -> str:
     """Amplitudes of spikes over the recording, and the rate below."""
-    mine = np.flatnonzero(sorting.unit_index == unit.unit)
-    some = mine[np.unique(np.linspace(0, len(mine), min(MOST_DOTS, len(mine)), endpoint=False).astype(int))]
-    sizes = np.abs(sorting.amplitudes[some]).astype(float)
+    some = np.unique(
+        np.linspace(0, unit.n_spikes, min(thinned(MOST_DOTS, sorting.n_units), unit.n_spikes), endpoint=False).astype(
+            int
+        )
+    )
+    sizes = unit.amplitudes[some].astype(float)
     top = float(sizes.max(initial=0)) * 1.05 or 1.0
     upper = Frame(330, 150, (0, sorting.duration_s), (0, top), bottom=60)
-    seconds = sorting.sample_index[some] / sorting.sampling_rate
+    seconds = unit.times[some] / sorting.sampling_rate
     n_bins = max(1, min(N_RATE_BINS, int(sorting.duration_s)))
-    edges, values = trains.rates(sorting.times_of(unit.unit), sorting.n_samples, sorting.sampling_rate, n_bins)
+    edges, values = trains.rates(unit.times, sorting.n_samples, sorting.sampling_rate, n_bins)
     lower = Frame(330, 150, upper.x, (0, float(values.max(initial=0)) or 1.0), top=104)
     parts = [
         draw.dots(upper.px(seconds), upper.py(sizes), "spike"),

@@ -30,7 +30,7 @@ def remarks(sorting: Sorting, units: Sequence[UnitNumbers], seen: Sampled | None
     found += _of_units(units, "more than 10 % of the spikes may be of others", _contaminated)
     found += _of_units(units, "fewer than 80 % of its spikes are expected to be right and found", _unsure)
     found += _of_units(units, "silent in more stretches of the recording than its rate explains", _absent)
-    changed = [_change(sorting, unit.unit) for unit in units]
+    changed = [_change(unit, sorting.n_samples) for unit in units]
     found += _of_units(units, "its amplitude changes by half or more from begin to end: drift, or two units in one",
                        lambda unit: max(changed[unit.row], 1 / changed[unit.row]) > CHANGED)  # fmt: skip
     pairs = sorted({tuple(sorted((u.unit, u.neighbor))) for u in units if u.neighbor is not None and _alike(u)})
@@ -65,11 +65,10 @@ def _of_units(units: Sequence[UnitNumbers], why: str, test: Callable[[UnitNumber
     return [f"{many}: {why} ({shown})."]
 
 
-def _change(sorting: Sorting, unit: int) -> float:
+def _change(unit: UnitNumbers, n_samples: int) -> float:
     """Median amplitude in the recording's last quarter over that in its first; 1 where a quarter has few spikes."""
-    mine = sorting.unit_index == unit
-    times, sizes = sorting.sample_index[mine], np.abs(sorting.amplitudes[mine])
-    early, late = sizes[times < sorting.n_samples / 4], sizes[times >= 3 * sorting.n_samples / 4]
+    first, last = np.searchsorted(unit.times, (n_samples / 4, 3 * n_samples / 4))
+    early, late = unit.amplitudes[:first], unit.amplitudes[last:]
     if min(len(early), len(late)) < 10 or not np.median(early) > 0 or not np.median(late) > 0:
         return 1.0
     return float(np.median(late) / np.median(early))

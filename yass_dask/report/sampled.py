@@ -133,8 +133,10 @@ class _Looking:
             found = kernel("find_peaks", BACKEND)(traces, first=0, stop=len(traces), **self.rule)
             self.counts[row] += np.bincount(found[1], minlength=self.sorting.n_channels)
             if row == 0:
-                placed = _placed(before, *found, self.sorting.probe)
-                self.peaks.append((placed + [start, 0, 0]) / [self.recording.sampling_rate, 1, 1])
+                rows, channels, heights = found
+                placed = _placed(before, rows, channels, heights, self.sorting.probe)
+                placed[:, 0] = (placed[:, 0] + start) / self.recording.sampling_rate
+                self.peaks.append(placed)
         self._waveforms(after, start)
         self._example(before, after, start)
 
@@ -174,9 +176,18 @@ class _Looking:
         columns = dict(zip(("seconds", "depth_um", "height_sd"), placed[rows].T, strict=True))
         power = self.power / max(self.n_samples, 1)
         return Sampled(
-            self.n_samples / self.recording.sampling_rate, self.rule["threshold"], *self.counts, *power,
-            self.seen, spread, self.channels, columns, self.example,
-        )  # fmt: skip
+            seconds=self.n_samples / self.recording.sampling_rate,
+            threshold=self.rule["threshold"],
+            n_before=self.counts[0],
+            n_after=self.counts[1],
+            power_before=power[0],
+            power_after=power[1],
+            n_waveforms=self.seen,
+            spread=spread,
+            channels=self.channels,
+            peaks=columns,
+            example=self.example,
+        )
 
 
 def main_channels(sorting: Sorting, n_local: int) -> np.ndarray:

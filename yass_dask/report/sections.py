@@ -26,9 +26,13 @@ def head(f: Findings, when: str) -> str:
     s = f.sorting
     labels = Counter(unit.label for unit in f.units)
     facts: dict[str, Any] = {
-        "units": f"{s.n_units:,}", **{name: f"{labels[name]:,}" for name in sorted(labels)}, "spikes": f"{s.n_spikes:,}",
-        "recorded": duration(s.duration_s), "channels": f"{s.n_channels:,}", "sampled at": f"{s.sampling_rate / 1e3:g} kHz",
-    }  # fmt: skip
+        "units": f"{s.n_units:,}",
+        **{name: f"{labels[name]:,}" for name in sorted(labels)},
+        "spikes": f"{s.n_spikes:,}",
+        "recorded": duration(s.duration_s),
+        "channels": f"{s.n_channels:,}",
+        "sampled at": f"{s.sampling_rate / 1e3:g} kHz",
+    }
     if "total_s" in f.metadata:
         facts["sorted in"] = duration(float(f.metadata["total_s"]))
     tiles = "".join(
@@ -37,7 +41,7 @@ def head(f: Findings, when: str) -> str:
     said = remarks(s, f.units, f.seen)
     listed = "".join(f"<li>{esc(line)}</li>" for line in said) or "<li>Nothing stands out.</li>"
     return (
-        f'<h1>Sorting report</h1><p class="quiet path">{esc(s.path or "a sorting in memory")}, looked at {esc(when)}</p>'
+        f'<h1>Sorting report</h1><p class="quiet path">{esc(s.path or "a sorting in memory")}, {esc(when)}</p>'
         f'<dl class="facts">{tiles}</dl><ul id="remarks">{listed}</ul>'
     )
 
@@ -46,18 +50,20 @@ def whole(f: Findings) -> str:
     """Units on the probe, peaks over time."""
     probe = figure(figures.probe_map(f.sorting, f.units), "Units on the probe; larger circles have a larger SNR.")
     if f.seen is None:
-        return f'<h2>The recording</h2><div id="maps">{probe}<p>No drift raster, no residual: {esc(f.why_unseen)}</p></div>'
+        words = f"<p>No drift raster, no residual: {esc(f.why_unseen)}</p>"
+        return f'<h2>The recording</h2><div id="maps">{probe}{words}</div>'
     raster = figure(
         figures.raster(f.sorting, f.seen),
-        f"Depth of {len(f.seen.peaks['seconds']):,} peaks of {f.seen.n_before.sum():,} in {f.seen.seconds:.0f} s looked at, "
-        "darker where higher. Bands that bend are drift.",
+        f"Depth of {len(f.seen.peaks['seconds']):,} of {f.seen.n_before.sum():,} peaks in {f.seen.seconds:.0f} s looked "
+        "at, the higher the stronger in colour. Bands that bend are drift.",
     )
     left = figure(
         figures.left_over(f.sorting, f.seen),
-        f"Peaks above {f.seen.threshold:g} noise standard deviations per second, before (grey) and after (red) spikes are "
-        "subtracted.",
+        f"Peaks above {f.seen.threshold:g} noise standard deviations per second, before (grey) and after (red) spikes "
+        "are subtracted.",
     )
-    return f'<h2>The recording</h2><div id="maps">{probe}<div>{raster}{left}</div></div>'
+    wide = "".join(f'<div class="wide">{one}</div>' for one in (raster, left))
+    return f'<h2>The recording</h2><div id="maps">{probe}<div>{wide}</div></div>'
 
 
 def residual(f: Findings) -> str:
@@ -134,7 +140,8 @@ def _card(f: Findings, unit: UnitNumbers) -> str:
     ]
     if unit.neighbor is not None:
         words = f"with unit {link(unit.neighbor)}, similarity {unit.similarity:.2f}"
-        parts.append(figure(figures.crosscorrelogram(s, unit), words))
+        other = next(one for one in f.units if one.unit == unit.neighbor)
+        parts.append(figure(figures.crosscorrelogram(s, unit, other), words))
     x, y = s.unit_locations[unit.row]
     facts = {
         "spikes": f"{unit.n_spikes:,}",
@@ -166,24 +173,26 @@ def gone(f: Findings) -> str:
         return ""
     rows = "".join(
         f"<tr><td>{esc(row.get('unit_id'))}</td><td>{esc(row.get('state') or '')}</td>"
-        f'<td>{esc("" if row.get("merged_into") is None else row["merged_into"])}</td>'
+        f"<td>{esc('' if row.get('merged_into') is None else row['merged_into'])}</td>"
         f'<td class="words">{esc(row.get("origin") or "")}</td><td class="words">{esc(row.get("why") or "")}</td></tr>'
         for row in lines[:MOST_GONE]
     )
     return (
         f"<h2>Units that are no more</h2><details><summary>{len(lines):,} were merged or dropped</summary>"
-        '<div class="wide"><table id="gone"><thead><tr><th>unit</th><th>state</th><th>into</th><th class="words">began as</th>'
-        f'<th class="words">why</th></tr></thead><tbody>{rows}</tbody></table></div></details>'
+        '<div class="wide"><table id="gone"><thead><tr><th>unit</th><th>state</th><th>into</th>'
+        '<th class="words">began as</th><th class="words">why</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></details>"
     )
 
 
 def run(f: Findings) -> str:
     """How long what took, and by what it was sorted."""
-    most = max((float(stage.get("seconds", 0)) for stage in f.stages.values()), default=0.0) or 1.0
+    seconds = {name: float(stage.get("seconds", 0)) for name, stage in f.stages.items()}
+    most = max(seconds.values(), default=0.0) or 1.0
     rows = "".join(
-        f'<tr data-stage="{esc(name)}"><td class="words">{esc(name)}</td><td>{float(stage.get("seconds", 0)):.2f}</td>'
+        f'<tr data-stage="{esc(name)}"><td class="words">{esc(name)}</td><td>{seconds[name]:.2f}</td>'
         f"<td>{float(stage.get('peak_bytes', 0)) / 1e6:.0f}</td><td>{esc(stage.get('parts', ''))}</td>"
-        f'<td class="fill"><span class="bar" style="width:{100 * float(stage.get("seconds", 0)) / most:.1f}%"></span></td></tr>'
+        f'<td class="fill"><span class="bar" style="width:{100 * seconds[name] / most:.1f}%"></span></td></tr>'
         for name, stage in f.stages.items()
     )
     stages = (
@@ -195,7 +204,9 @@ def run(f: Findings) -> str:
     listed = "\n".join(f"{key}: {value}" for key, value in about.items())
     details = [("Versions and machine", listed), ("Configuration", f.config.strip())]
     texts = "".join(
-        f"<details open><summary>{title}</summary><pre>{esc(words)}</pre></details>" for title, words in details if words
+        f"<details open><summary>{title}</summary><pre>{esc(words)}</pre></details>"
+        for title, words in details
+        if words
     )
     return (stages if rows else "") + texts
 
