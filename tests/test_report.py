@@ -171,7 +171,7 @@ def test_units_to_look_at_are_named(small_sorted):
     sorting = small_sorted.sorting
     units = numbers_of(sorting, sampled.main_channels(sorting, 4))
     a, b, *rest = units
-    early = a.times[a.times < sorting.n_samples / 2]
+    early = np.arange(1000, sorting.n_samples // 2, 700)
     half = replace(a, times=early, presence=trains.presence(early, sorting.n_samples), contamination=0.3)
     fading = np.where(b.times < sorting.n_samples / 2, 2.0, 1.0) * b.amplitudes
     said = remarks.remarks(sorting, [half, replace(b, amplitudes=fading, expected_accuracy=0.5), *rest], None)

@@ -87,7 +87,7 @@ def residual_of(sorting: Sorting, store: Store) -> Residual:
     if sorting.trace_gain is None:
         raise InputError("the sorting does not say what its clean traces' counts are")
     source = store.open("preprocess")
-    recording = read_zarr(source.path, sorting.sampling_rate, sorting.probe)
+    recording = read_zarr(source.path, sorting.sampling_rate, sorting.probe).with_chunks(1)
     sd = sorting.trace_gain * COUNTS_PER_SD
     clean = Clean(recording, Scale(np.zeros_like(sd), sd, sd <= 0), BACKEND)
     last = [name for name in store.stages() if name.startswith("templates")][-1]
