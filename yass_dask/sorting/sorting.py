@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,18 @@ class Sorting:
         from yass_dask.report import write_report
 
         return write_report(self, path)
+
+    def to_spikeinterface(self, segment_samples: Sequence[int] | None = None) -> Any:
+        """Give SpikeInterface's sorting, see `yass_dask.spikeinterface.make_sorting`."""
+        from yass_dask.spikeinterface import make_sorting
+
+        return make_sorting(self, segment_samples)
+
+    def to_analyzer(self, recording: Any = None, *, folder: str | Path | None = None, **options: Any) -> Any:
+        """Give SpikeInterface's analyzer, by default on the clean traces, see `spikeinterface.make_analyzer`."""
+        from yass_dask.spikeinterface import make_analyzer
+
+        return make_analyzer(self, recording, folder=folder, **options)
 
     @classmethod
     def open(cls, path: str | Path) -> Sorting:
