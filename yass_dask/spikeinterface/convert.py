@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import spikeinterface.core as si
 from probeinterface import Probe as ContactProbe
+from probeinterface import ProbeGroup
 
 from yass_dask.errors import InputError
 from yass_dask.sources import BinarySource
 
 if TYPE_CHECKING:
+    from yass_dask.geometry import Probe
     from yass_dask.recording import Recording
     from yass_dask.sorting import Sorting
 
@@ -67,17 +69,24 @@ def make_recording(recording: Recording) -> si.BaseRecording:
     if recording.gain_to_uv is not None:
         made.set_channel_gains(recording.gain_to_uv)
         made.set_channel_offsets(0.0)
-    probe = ContactProbe(ndim=2, si_units="um")
-    probe.set_contacts(
-        recording.probe.positions,
-        shape_params={"radius": CONTACT_RADIUS_UM},
-        shank_ids=recording.probe.shanks.astype(str),
-    )
-    probe.set_device_channel_indices(np.arange(recording.n_channels))
-    made = made.set_probe(probe, group_mode="by_shank")
+    # Since 0.105 set_probegroup changes the recording it is called on, and refuses shanks within each other's outline.
+    with_probes = getattr(made, "select_channels_with_probegroup", made.set_probegroup)
+    made = with_probes(_probes(recording.probe), group_mode="by_probe")
     if recording.probe.sample_shifts is not None:
         made.set_property("inter_sample_shift", recording.probe.sample_shifts)
     return made
+
+
+def _probes(probe: Probe) -> ProbeGroup:
+    """A probe of probeinterface for each shank: contacts of two shanks may lie at one place."""
+    group = ProbeGroup()
+    for shank in np.unique(probe.shanks):
+        channels = np.flatnonzero(probe.shanks == shank)
+        one = ContactProbe(ndim=2, si_units="um")
+        one.set_contacts(probe.positions[channels], shape_params={"radius": CONTACT_RADIUS_UM})
+        one.set_device_channel_indices(channels)
+        group.add_probe(one)
+    return group
 
 
 def make_sorting(sorting: Sorting, segment_samples: Sequence[int] | None = None) -> si.NumpySorting:
