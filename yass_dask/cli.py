@@ -236,15 +236,30 @@ def compare(
 @app.command()
 def export(
     out: Sorted,
-    format: Annotated[str, typer.Option(metavar="phy", help="What to write.")] = "phy",
+    format: Annotated[str, typer.Option(metavar="phy|npz|nwb", help="What to write.")] = "phy",
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", "-o", help="Folder to write into [default: OUT/<format>]")
     ] = None,
+    session: Annotated[Path | None, typer.Option(help="nwb: YAML file with session_start and more.")] = None,
 ) -> None:
     """Write a finished sort in another program's format."""
     from yass_dask.commands import run_export
 
-    _run(lambda: run_export(out, format, output_dir))
+    _run(lambda: run_export(out, format, output_dir, session))
+
+
+@app.command()
+def curated(
+    out: Sorted,
+    phy: Annotated[Path | None, typer.Option(help="Folder that was curated in phy [default: OUT/phy]")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", "-o", help="Folder to write into [default: OUT/curated]")
+    ] = None,
+) -> None:
+    """Read back what was merged, split and labelled in phy, as a sorting of its own."""
+    from yass_dask.commands import run_curated
+
+    _run(lambda: run_curated(out, phy, output_dir))
 
 
 @app.command()

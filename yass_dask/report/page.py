@@ -16,7 +16,6 @@ from yass_dask.report.units import UnitNumbers, numbers_of
 if TYPE_CHECKING:
     from yass_dask.report.sampled import Sampled
     from yass_dask.sorting import Sorting
-    from yass_dask.store import Store
 
 FILES = Path(__file__).parent / "page"
 REPORT_FILE = "report.html"
@@ -96,10 +95,9 @@ def gather(sorting: Sorting) -> Findings:
     """Measure and read what the report tells."""
     from yass_dask.config import text
     from yass_dask.report.sampled import look, main_channels
-    from yass_dask.store.disk import read_json
-    from yass_dask.store.folder import MARKER
+    from yass_dask.store import store_of
 
-    store = _store_of(sorting)
+    store = store_of(sorting.path)
     seen, why = None, "the sorting lies in no folder of a sort"
     if store is not None:
         try:
@@ -110,7 +108,7 @@ def gather(sorting: Sorting) -> Findings:
     folder = None if store is None else store.path
     metadata = folder / "metadata.yaml" if folder else None
     config = folder / "config.yaml" if folder else None
-    gain = (read_json(folder / MARKER).get("recording") or {}).get("gain_to_uv") if folder else None
+    gain = None if store is None else store.recording().get("gain_to_uv")
     return Findings(
         sorting=sorting,
         units=numbers_of(sorting, channels),
@@ -122,14 +120,3 @@ def gather(sorting: Sorting) -> Findings:
         metadata=text.read_mapping(metadata) if metadata and metadata.is_file() else {},
         config=config.read_text(encoding="utf-8") if config and config.is_file() else "",
     )
-
-
-def _store_of(sorting: Sorting) -> Store | None:
-    """Folder of the sort: the sorting's own, or, of one that was curated, the one above."""
-    from yass_dask.store import Store
-    from yass_dask.store.folder import MARKER
-
-    if sorting.path is None:
-        return None
-    folders = [folder for folder in (sorting.path, sorting.path.parent) if (folder / MARKER).is_file()]
-    return Store(folders[0]) if folders else None

@@ -150,7 +150,7 @@ def field_words(model: type[BaseModel]) -> dict[str, str]:
     """The line of documentation under each field of a model."""
     body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0].body  # type: ignore[attr-defined]
     return {
-        field.target.id: " ".join(inspect.cleandoc(words.value.value).split())
+        field.target.id: " ".join(inspect.cleandoc(str(words.value.value)).split())
         for field, words in pairwise(body)
         if isinstance(field, ast.AnnAssign) and isinstance(words, ast.Expr) and isinstance(words.value, ast.Constant)
         if isinstance(field.target, ast.Name)

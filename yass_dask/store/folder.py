@@ -28,20 +28,10 @@ _log = logging.getLogger("yass_dask")
 IfExists = Literal["skip", "overwrite", "abort"]
 
 ZARR = "yass.zarr"
-MARKER = "yass.json"
-LOCK = "yass.lock"
-PROFILE = "profile"
+MARKER, LOCK, PROFILE = "yass.json", "yass.lock", "profile"
 EXPORTS = (
-    "spike_train.npy",
-    "templates.npy",
-    "units.csv",
-    "sorting.npz",
-    "config.yaml",
-    "metadata.yaml",
-    "yass.log",
-    "phy",
-    "report.html",
-    PROFILE,
+    *("spike_train.npy", "templates.npy", "units.csv", "sorting.npz", "config.yaml", "metadata.yaml", "yass.log"),
+    *("phy", "npz", "nwb", "report.html", PROFILE),
 )
 """What a sort writes beside the zarr group: `clean` deletes these and nothing else."""
 
@@ -171,6 +161,10 @@ class Store:
         fields = tuple(sorted(complete["arrays"]))
         return Table(str(self.zarr_path / name), hash_of(attributes["recipe"]), fields)
 
+    def recording(self) -> dict[str, Any]:
+        """Identity of the recording that was sorted into it; empty where there is none."""
+        return dict(self._marker().get("recording") or {})
+
     def params_of(self, name: str) -> dict[str, Any]:
         """Params of a stage, complete or not, as JSON; empty where there are none."""
         recipe = Stage(self.zarr_path / name, "").attributes().get("recipe", {})
@@ -282,6 +276,12 @@ class Store:
         write = {**content.get("stages", {})}
         write.pop(name, None)
         self._write_marker({**content, "stages": {**write, name: timing}})
+
+
+def store_of(path: Path | None) -> Store | None:
+    """Store of the sort whose sorting lies in a folder: that one or, of a sorting that was curated, the one above."""
+    found = [folder for folder in ((path, path.parent) if path else ()) if (folder / MARKER).is_file()]
+    return Store(found[0]) if found else None
 
 
 def _source(identity: Any) -> Any:
