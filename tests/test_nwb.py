@@ -20,7 +20,7 @@ institution: A university
 location: VISp
 experiment_description: simulated
 keywords: [simulated]
-subject: {subject_id: m1, species: Mus musculus, sex: F, age: P90D}
+subject: {subject_id: m1, species: Mus musculus, sex: F, age: P90D, description: a mouse}
 """
 
 
@@ -54,7 +54,7 @@ def test_it_holds_the_sorting(written, small_sorted):
 
 def test_nwbinspector_has_nothing_to_say(written):
     inspector = pytest.importorskip("nwbinspector")
-    assert [str(message) for message in inspector.inspect_nwbfile(nwbfile_path=str(written))] == []
+    assert [message.message for message in inspector.inspect_nwbfile(nwbfile_path=str(written))] == []
 
 
 def test_without_gain_there_are_no_volts(small_sorted, tmp_path):
