@@ -14,13 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import browser
-from yass_dask import Sorting
+from yass_dask import Sorting, SortParams, sort
 from yass_dask.cli import app
 from yass_dask.errors import InputError
 from yass_dask.evaluate import trains
 from yass_dask.kernels.find_peaks_numpy import find_peaks
 from yass_dask.report import draw, html_report, remarks, sampled
 from yass_dask.report.units import numbers_of
+from yass_dask.runtime import Executor
 from yass_dask.store import Store
 
 PROGRAM = browser.find()
@@ -210,3 +211,13 @@ def test_ticks_are_round_and_inside(low, high):
 def test_a_line_goes_where_its_points_are():
     path = draw.line(np.array([1.0, 2.5, 2.0]), np.array([3.0, 1.0, 1.04]))
     assert path == '<path class="" d="M10 30l15-20-5 0"/>'
+
+
+def test_a_sort_with_fewer_rounds_is_looked_at_with_its_own_templates(out, small_sorted, tmp_path):
+    """The stages of the longer sort before it still lie in the folder."""
+    shutil.copytree(out, tmp_path / "o")
+    fewer = SortParams(n_refinements=0)
+    sorting = sort(small_sorted.recording, tmp_path / "o", fewer, client=Executor("sync"))
+    source = sampled.residual_of(sorting, Store(tmp_path / "o"))
+    assert set(sorting.unit_ids.tolist()) <= set(source.templates.load().ids.tolist())
+    assert len(source.templates.load()) == len(Store(tmp_path / "o").open("templates")["ids"])

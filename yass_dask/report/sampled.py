@@ -15,6 +15,7 @@ from yass_dask.events import Events
 from yass_dask.geometry import Probe
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale
 from yass_dask.readers import read_zarr
+from yass_dask.store.stage import Stage
 from yass_dask.templates import StoredTemplates, Templates
 
 if TYPE_CHECKING:
@@ -90,12 +91,23 @@ def residual_of(sorting: Sorting, store: Store) -> Residual:
     recording = read_zarr(source.path, sorting.sampling_rate, sorting.probe).with_chunks(1)
     sd = sorting.trace_gain * COUNTS_PER_SD
     clean = Clean(recording, Scale(np.zeros_like(sd), sd, sd <= 0), BACKEND)
-    last = [name for name in store.stages() if name.startswith("templates")][-1]
+    templates = StoredTemplates(_pursued_templates(store))
     spikes = Events(store.open("deconvolve")).load()
     # Spikes that did not stand at the end were left out of the sorting.
     kept = np.isin(spikes["sample_index"], sorting.sample_index)
     stands = Events({name: values[kept] for name, values in spikes.items()})
-    return Residual(clean, StoredTemplates(store.open(last)), stands, BACKEND)
+    return Residual(clean, templates, stands, BACKEND)
+
+
+def _pursued_templates(store: Store) -> Any:
+    """Table of the templates that the last pursuit's bank was made of: not those of the round that ran last, if a sort
+    with fewer rounds came after it."""
+    made_of = Stage(store.zarr_path / "bank", "").attributes()["recipe"]["previous"]
+    tables = (store.open(name) for name in store.stages() if name.startswith("templates"))
+    found = next((table for table in tables if table.recipe == made_of), None)
+    if found is None:
+        raise InputError(f"{store.path}: the templates of its last pursuit are gone; run the same sort again")
+    return found
 
 
 class _Looking:
