@@ -15,6 +15,8 @@ from yass_dask.events import Events
 from yass_dask.geometry import Probe
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale
 from yass_dask.readers import read_zarr
+from yass_dask.sources import ZarrSource
+from yass_dask.store.recipe import hash_of
 from yass_dask.store.stage import Stage
 from yass_dask.templates import StoredTemplates, Templates
 
@@ -75,7 +77,7 @@ def look(sorting: Sorting, store: Store, n_local: int) -> Sampled:
     """
     residual = residual_of(sorting, store)
     params = DetectParams(**{k: v for k, v in store.params_of("detect").items() if k in DetectParams.model_fields})
-    looking = _Looking(sorting, residual, params, n_local)
+    looking = _Looking(sorting, residual, params, n_local, traces_of(store)[-1])
     recording = residual.recording
     numbers = np.unique(np.linspace(0, recording.n_blocks - 1, min(MOST_BLOCKS, recording.n_blocks)).astype(int))
     for number in numbers:
@@ -84,37 +86,52 @@ def look(sorting: Sorting, store: Store, n_local: int) -> Sampled:
 
 
 def residual_of(sorting: Sorting, store: Store) -> Residual:
-    """The clean traces less the sorting's spikes, as they were pursued."""
+    """The clean traces less the sorting's spikes, as they were pursued.
+
+    Raises
+    ------
+    InputError
+        The sort's traces or spikes are not in the store.
+    """
     if sorting.trace_gain is None:
         raise InputError("the sorting does not say what its clean traces' counts are")
-    source = store.open("preprocess")
-    recording = read_zarr(source.path, sorting.sampling_rate, sorting.probe).with_chunks(1)
+    spikes, stages = Events(store.open("deconvolve")).load(), lineage(store)
+    traces = traces_of(store)[0]
+    recording = read_zarr(traces.path, sorting.sampling_rate, sorting.probe).with_chunks(1)
     sd = sorting.trace_gain * COUNTS_PER_SD
     clean = Clean(recording, Scale(np.zeros_like(sd), sd, sd <= 0), BACKEND)
-    templates = StoredTemplates(_pursued_templates(store))
-    spikes = Events(store.open("deconvolve")).load()
+    templates = StoredTemplates(store.open(next(name for name in stages if name.startswith("templates"))))
     # Spikes that did not stand at the end were left out of the sorting.
     kept = np.isin(spikes["sample_index"], sorting.sample_index)
     stands = Events({name: values[kept] for name, values in spikes.items()})
     return Residual(clean, templates, stands, BACKEND)
 
 
-def _pursued_templates(store: Store) -> Any:
-    """Table of the templates that the last pursuit's bank was made of: not those of the round that ran last, if a sort
-    with fewer rounds came after it."""
-    made_of = Stage(store.zarr_path / "bank", "").attributes()["recipe"]["previous"]
-    tables = (store.open(name) for name in store.stages() if name.startswith("templates"))
-    found = next((table for table in tables if table.recipe == made_of), None)
-    if found is None:
-        raise InputError(f"{store.path}: the templates of its last pursuit are gone; run the same sort again")
+def lineage(store: Store) -> list[str]:
+    """Stages that the last pursuit came from, itself first: others may lie there from sorts with other parameters."""
+    recipes = {name: Stage(store.zarr_path / name, "").attributes()["recipe"] for name in store.stages()}
+    names = {hash_of(recipe): name for name, recipe in recipes.items()}
+    found, name = [], names.get(hash_of(recipes["deconvolve"]))
+    while name is not None:
+        found.append(name)
+        name = names.get(recipes[name]["previous"])
     return found
+
+
+def traces_of(store: Store) -> list[ZarrSource]:
+    """Traces that were kept: those that the last pursuit read, and what they were made from."""
+    opened = [store.open(name) for name in lineage(store)]
+    return [source for source in opened if isinstance(source, ZarrSource)]
 
 
 class _Looking:
     """Sums over blocks."""
 
-    def __init__(self, sorting: Sorting, residual: Residual, params: DetectParams, n_local: int) -> None:
+    def __init__(
+        self, sorting: Sorting, residual: Residual, params: DetectParams, n_local: int, unmoved: ZarrSource
+    ) -> None:
         self.sorting, self.residual = sorting, residual
+        self.unmoved = unmoved
         self.recording = residual.recording
         self.templates: Templates = residual.templates.load()
         self.channels = main_channels(sorting, n_local)
@@ -142,15 +159,19 @@ class _Looking:
         self.n_samples += stop - start
         for row, traces in enumerate((before, after)):
             self.power[row] += (traces.astype(np.float64) ** 2).sum(axis=0)
-            found = kernel("find_peaks", BACKEND)(traces, first=0, stop=len(traces), **self.rule)
-            self.counts[row] += np.bincount(found[1], minlength=self.sorting.n_channels)
-            if row == 0:
-                rows, channels, heights = found
-                placed = _placed(before, rows, channels, heights, self.sorting.probe)
-                placed[:, 0] = (placed[:, 0] + start) / self.recording.sampling_rate
-                self.peaks.append(placed)
+            channels = kernel("find_peaks", BACKEND)(traces, first=0, stop=len(traces), **self.rule)[1]
+            self.counts[row] += np.bincount(channels, minlength=self.sorting.n_channels)
+        self._peaks(start, stop)
         self._waveforms(after, start)
         self._example(before, after, start)
+
+    def _peaks(self, start: int, stop: int) -> None:
+        """Peaks where the probe saw them, for the raster: drift must show that is followed later."""
+        traces = np.asarray(self.residual.clean.to_sd(self.unmoved.read(start, stop)))
+        rows, channels, heights = kernel("find_peaks", BACKEND)(traces, first=0, stop=len(traces), **self.rule)
+        placed = _placed(traces, rows, channels, heights, self.sorting.probe)
+        placed[:, 0] = (placed[:, 0] + start) / self.recording.sampling_rate
+        self.peaks.append(placed)
 
     def _waveforms(self, after: np.ndarray, start: int) -> None:
         """Cleaned waveforms: each spike's own template, at its size, with what is left around it."""
