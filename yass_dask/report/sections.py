@@ -54,8 +54,8 @@ def whole(f: Findings) -> str:
         return f'<h2>The recording</h2><div id="maps">{probe}{words}</div>'
     raster = figure(
         figures.raster(f.sorting, f.seen),
-        f"Depth of {len(f.seen.peaks['seconds']):,} peaks in {f.seen.seconds:.0f} s looked at, as the probe saw them, "
-        "the higher the stronger in colour. Bands that bend are drift.",
+        f"Depth of {len(f.seen.peaks['seconds']):,} peaks in {f.seen.seconds:.0f} s looked at, as the probe saw "
+        "them, the higher the stronger in colour. Bands that bend are drift.",
     )
     left = figure(
         figures.left_over(f.sorting, f.seen),
