@@ -95,16 +95,29 @@ def residual_of(sorting: Sorting, store: Store) -> Residual:
     """
     if sorting.trace_gain is None:
         raise InputError("the sorting does not say what its clean traces' counts are")
-    spikes, stages = Events(store.open("deconvolve")).load(), lineage(store)
+    spikes, stages = Events(store.open("deconvolve")), lineage(store)
     traces = traces_of(store)[0]
     recording = read_zarr(traces.path, sorting.sampling_rate, sorting.probe).with_chunks(1)
     sd = sorting.trace_gain * COUNTS_PER_SD
     clean = Clean(recording, Scale(np.zeros_like(sd), sd, sd <= 0), BACKEND)
     templates = StoredTemplates(store.open(next(name for name in stages if name.startswith("templates"))))
-    # Spikes that did not stand at the end were left out of the sorting.
-    kept = np.isin(spikes["sample_index"], sorting.sample_index)
-    stands = Events({name: values[kept] for name, values in spikes.items()})
-    return Residual(clean, templates, stands, BACKEND)
+    return Residual(clean, templates, Standing(spikes, sorting.sample_index), BACKEND)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Spikes of the last pursuit that stood: some were left out of the sorting at the end."""
+
+    pursued: Events
+    samples: np.ndarray
+    """of the sorting's spikes, ascending"""
+
+    def within(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        """Fields of those with start <= sample < stop."""
+        found = self.pursued.within(start, stop)
+        first, last = np.searchsorted(self.samples, (start, stop))
+        stands = np.isin(found["sample_index"], self.samples[first:last])
+        return {name: values[stands] for name, values in found.items()}
 
 
 def lineage(store: Store) -> list[str]:
