@@ -1,4 +1,4 @@
-# make demo | test | lint | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-gpu | clean.
+# make demo | test | lint | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-gpu | clean.
 # PYTHON=/path/to/python3.12 chooses another interpreter.
 
 VENV := .venv
@@ -11,7 +11,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
   $(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
+.PHONY: demo test lint coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
 
 demo: $(PACKAGE)
 	$(BIN)/yass demo demo
@@ -22,6 +22,13 @@ test: $(TOOLS)
 lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# What YASS's documentation promises: docs/yass-coverage.md from the tests' marks, and the proof that they look.
+coverage-table: $(TOOLS)
+	$(BIN)/python tests/coverage_rows.py table
+
+coverage-check: $(TOOLS)
+	$(BIN)/python tests/coverage_rows.py check
 
 # The accuracy benchmark. Choose with DATASETS="np32 mea49" SORTERS="yass_dask lupin" SEEDS="1 2 3" DATA=folder of the
 # real templates, for hybrids; OPTIONS takes the rest (--oracle, --resume, --jobs 1, --timeout 3600).

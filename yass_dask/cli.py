@@ -13,6 +13,28 @@ from typing import Annotated
 import typer
 
 from yass_dask.errors import InputError
+from yass_dask.options import (
+    Backend,
+    Complete,
+    ConfigFile,
+    Detach,
+    DryRun,
+    GpuMemory,
+    GpusPerJob,
+    JobId,
+    Jobs,
+    KeepTraces,
+    LoggerLevel,
+    OutputDir,
+    Overrides,
+    Profile,
+    Queue,
+    Scheduler,
+    Sorted,
+    Walltime,
+    Workers,
+    ZeroSeed,
+)
 
 FAULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -25,40 +47,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YASS configuration file (YAML).")]
-OutputDir = Annotated[
-    Path, typer.Option("--output-dir", "-o", help="Where results go, within root_folder unless absolute.")
-]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Number of workers, on slurm of each job [default: resources.processes]")
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(metavar="threads|sync|local|slurm|tcp://...|FILE.json", help="Where tasks run [default: threads]"),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, on slurm the jobs' script; sort nothing.")]
-Detach = Annotated[
-    bool, typer.Option("--detach", help="Sort in a process of its own that runs on; see yass jobs, status, cancel.")
-]
-Backend = Annotated[str, typer.Option(metavar="auto|numpy|numba|jax|cupy", help="What the kernels run on.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Set a parameter of a stage; may be repeated."),
-]
-KeepTraces = Annotated[
-    bool, typer.Option("--keep-traces/--delete-traces", help="Keep the preprocessed traces at the end.")
-]
-LoggerLevel = Annotated[
-    str, typer.Option("--logger-level", "-l", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
-]
-Profile = Annotated[bool, typer.Option("--profile", help="Write a performance report of every stage into OUT/profile.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="slurm: number of batch jobs.")]
-Queue = Annotated[str | None, typer.Option(help="slurm: partition.")]
-Walltime = Annotated[str | None, typer.Option(metavar="[D-]HH:MM:SS", help="slurm: longest time of a job.")]
-GpusPerJob = Annotated[int | None, typer.Option("--gpus-per-job", min=0, help="slurm: GPUs of each job.")]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or its beginning.")]
-Sorted = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a finished sort.")]
 
 
 def main() -> None:
@@ -120,6 +108,9 @@ def sort(
     start: Annotated[float | None, typer.Option(min=0, help="Sort from this second on.")] = None,
     end: Annotated[float | None, typer.Option(min=0, help="Sort up to this second.")] = None,
     keep_traces: KeepTraces = True,
+    complete: Complete = False,
+    zero_seed: ZeroSeed = False,
+    global_gpu_memory: GpuMemory = None,
     logger_level: LoggerLevel = "INFO",
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False,
     profile: Profile = False,
@@ -138,11 +129,13 @@ def sort(
         walltime=walltime,
         gpus_per_job=gpus_per_job,
         backend=backend,
-        seed=seed,
+        seed=0 if zero_seed else seed,
         overrides=tuple(overrides or ()),
         start_s=start,
         end_s=end,
-        keep_traces=keep_traces,
+        keep_traces=keep_traces or complete,
+        complete=complete,
+        gpu_memory=global_gpu_memory,
         logger_level=logger_level,
         progress=not no_progress,
         profile=profile,
@@ -238,7 +231,8 @@ def export(
     out: Sorted,
     format: Annotated[str, typer.Option(metavar="phy|npz|nwb", help="What to write.")] = "phy",
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", "-o", help="Folder to write into [default: OUT/<format>]")
+        Path | None,
+        typer.Option("--output-dir", "--output_dir", "-o", help="Folder to write to [default: OUT/<format>]"),
     ] = None,
     session: Annotated[Path | None, typer.Option(help="nwb: YAML file with session_start and more.")] = None,
 ) -> None:

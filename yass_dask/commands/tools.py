@@ -9,6 +9,7 @@ from yass_dask.commands.sorting import CONFIG_FILE, METADATA_FILE, describe_plan
 from yass_dask.errors import InputError
 
 if TYPE_CHECKING:
+    from yass_dask.preprocess import Clean
     from yass_dask.recording import Recording
 
 
@@ -50,8 +51,8 @@ def run_export(out: Path, format: str, folder: Path | None, session: Path | None
     if format == "nwb":
         path = sorting.to_nwb((folder or out / format) / "sorting.nwb", **_session_of(session))
         return f"wrote {path}"
-    clean, raw = _recordings_of(out)
-    params = phy.export(sorting, clean, folder or out / format, raw=raw)
+    clean, raw = clean_of_sort(out)
+    params = phy.export(sorting, clean.recording, folder or out / format, raw=raw)
     return f"wrote {params.parent}; look at it by: phy template-gui {params}"
 
 
@@ -76,8 +77,8 @@ def run_report(out: Path, output: Path | None) -> str:
     return f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser"
 
 
-def _recordings_of(out: Path) -> tuple[Recording, Recording]:
-    """The preprocessed and the raw recording of a finished sort.
+def clean_of_sort(out: Path) -> tuple[Clean, Recording]:
+    """The clean traces of a finished sort, and its raw recording.
 
     Raises
     ------
@@ -95,7 +96,7 @@ def _recordings_of(out: Path) -> tuple[Recording, Recording]:
     backend = "numba"
     # Nothing is computed: the lazy stages are only asked to open what they made.
     scale = measure_scale(raw, params, backend).open(store.open("scale"))
-    return preprocess(raw, scale, params, backend).open(store.open("preprocess")).recording, raw
+    return preprocess(raw, scale, params, backend).open(store.open("preprocess")), raw
 
 
 def _session_of(path: Path | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from yass_dask.errors import InputError
 from yass_dask.monitor.progress import Progress, SilentProgress
 from yass_dask.store import traces, zarrays
 from yass_dask.store.disk import read_json, readable_errors, write_json
+from yass_dask.store.exports import delete, delete_exports
 from yass_dask.store.keep import Keep, Run, Runs
 from yass_dask.store.lock import folder_lock
 from yass_dask.store.recipe import differences, hash_of, plain
@@ -28,13 +29,8 @@ _log = logging.getLogger("yass_dask")
 IfExists = Literal["skip", "overwrite", "abort"]
 
 ZARR = "yass.zarr"
-MARKER, LOCK, PROFILE = "yass.json", "yass.lock", "profile"
-EXPORTS = (
-    *("spike_train.npy", "templates.npy", "units.csv", "sorting.npz", "config.yaml", "metadata.yaml", "yass.log"),
-    *("phy", "npz", "nwb", "report.html", PROFILE),
-)
-"""What a sort writes beside the zarr group: `clean` deletes these and nothing else."""
-
+MARKER = "yass.json"
+LOCK = "yass.lock"
 _MADE_BY = "yass_dask"
 
 
@@ -197,8 +193,8 @@ class Store:
             raise InputError(f"{self.path} was not made by yass ({MARKER} is missing), so --clean does not touch it.")
         with self.lock(), readable_errors(self.path):
             self._write_marker({})
-            for name in (ZARR, *EXPORTS):
-                _delete(self.path / name)
+            delete(self.path / ZARR)
+            delete_exports(self.path)
 
     def check_space(self, needed_bytes: int) -> int:
         """Check that what a sort needs, less what it has written already, is free; return the free bytes.
@@ -240,7 +236,7 @@ class Store:
         if self.if_exists == "overwrite":
             with readable_errors(self.path):
                 self._write_marker({})
-                _delete(self.zarr_path)
+                delete(self.zarr_path)
         elif self.if_exists == "abort":
             raise InputError(f"{self.path} holds results already, and if_exists is 'abort'.")
         elif _source(before) != _source(identity):
@@ -260,7 +256,7 @@ class Store:
     def _sweep(self) -> None:
         for pattern in (".*.tmp", f"{ZARR}/.*.tmp", f"{ZARR}/*/.*.tmp", f"{ZARR}/*/*/.*.tmp"):
             for path in self.path.glob(pattern):
-                _delete(path)
+                delete(path)
 
     def _is_ours(self) -> bool:
         return self._marker().get("made_by") == _MADE_BY
@@ -291,10 +287,3 @@ def _source(identity: Any) -> Any:
 
 def _is_leftover(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
