@@ -62,7 +62,7 @@ def test_the_numbers_on_the_page_are_true(page, out, small_sorted):
         assert page.ask(CARD.format(unit, "SNR")) == f"{about['snr']:.1f}"
         assert page.ask(CARD.format(unit, "violations")).startswith(f"{violations(times, 30000.0)} (")
         stretches = np.unique(times * 20 // sorting.n_samples)
-        assert page.ask(CARD.format(unit, "presence")) == f"{len(stretches) / 20:.0%}"
+        assert page.ask(CARD.format(unit, "presence")) == f"{5 * len(stretches)} %"
         assert about["why"] in page.ask(f"document.querySelector('#unit-{unit} .audit').textContent")
         title = page.ask(f"document.querySelector('#maps a[href=\"#unit-{unit}\"] title').textContent")
         assert title == f"unit {unit}: {len(times):,} spikes, {about['label']}"
@@ -163,8 +163,8 @@ def seen_of(before: list[int], after: list[int]) -> sampled.Sampled:
 def test_unexplained_peaks_are_told_by_channel(small_sorted):
     seen = seen_of([100, 100, 200, 100, 10, 60, 0, 0], [0, 40, 60, 1, 9, 30, 0, 0])
     first = remarks.remarks(small_sorted.sorting, [], seen)[1]
-    assert first.startswith("25% of 570 threshold crossings (4.5 noise standard deviations, in 10 s looked at)")
-    assert first.endswith("; 36% on channels 1-2, 5.")
+    assert first.startswith("25 % of 570 threshold crossings (4.5 noise standard deviations, in 10 s looked at)")
+    assert first.endswith("; 36 % on channels 1-2, 5.")
     assert remarks.remarks(small_sorted.sorting, [], seen_of([100] * 8, [1] * 8))[1].endswith("are subtracted.")
 
 

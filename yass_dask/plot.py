@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from yass_dask.recording import Recording
     from yass_dask.sorting import Sorting
+    from yass_dask.store import Store
 
 N_COLUMNS = 5
 
@@ -128,11 +129,9 @@ def plot_drift(sorting: Sorting) -> Axes:
         The sorting lies in no folder of a sort whose clean traces were kept, or matplotlib is not installed.
     """
     from yass_dask.report.sampled import look
-    from yass_dask.store import Store
 
-    if sorting.path is None:
-        raise InputError("plot_drift reads the clean traces: open the sorting from the folder of its sort")
-    peaks = look(sorting, Store(sorting.path), 1).peaks
+    store = _store(sorting, "plot_drift")
+    peaks = look(sorting, store, 1).peaks
     (axes,) = _panels(1, height=4.0, width=11.0)
     order = np.argsort(peaks["height_sd"])
     shades = np.clip(peaks["height_sd"][order], 4, 20)
@@ -153,11 +152,9 @@ def plot_residual(sorting: Sorting, start_s: float, end_s: float, *, channels: S
     """
     from yass_dask.deconvolve import residual
     from yass_dask.report.sampled import residual_of
-    from yass_dask.store import Store
 
-    if sorting.path is None:
-        raise InputError("plot_residual reads the clean traces: open the sorting from the folder of its sort")
-    source = residual_of(sorting, Store(sorting.path))
+    store = _store(sorting, "plot_residual")
+    source = residual_of(sorting, store)
     clean = replace(source.recording, gain_to_uv=np.full(sorting.n_channels, 1 / COUNTS_PER_SD))
     left = residual(source.clean, source.templates, source.spikes, source.backend)
     return plot_traces(clean, start_s, end_s, sorting=sorting, residual=left, channels=channels)
@@ -271,6 +268,15 @@ def _mark_spikes(axes: Axes, sorting: Sorting, stretch: tuple[int, int], offsets
         )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(title="unit", loc="upper right", fontsize=7)
+
+
+def _store(sorting: Sorting, name: str) -> Store:
+    from yass_dask.store import store_of
+
+    store = store_of(sorting.path)
+    if store is None:
+        raise InputError(f"{name} reads the clean traces: open the sorting from the folder of its sort")
+    return store
 
 
 def _read(recording: Recording, start: int, stop: int) -> np.ndarray:

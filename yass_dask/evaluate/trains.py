@@ -1,4 +1,4 @@
-"""What spike trains tell by themselves: correlograms, presence, rates over time."""
+"""What spike trains tell by themselves: correlograms, presence, rates over time; some of many spikes."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ def crosscorrelogram(
     lags = (others[place] - np.repeat(times, count)) / sampling_rate * 1e3
     counts = np.histogram(lags[np.abs(lags) < window_ms], edges)[0]
     return edges, counts / max(len(times), 1) / (window_ms / n_bins / 1e3)
+
+
+def evenly(n: int, most: int) -> np.ndarray:
+    """At most so many of the numbers below n, spread evenly."""
+    return np.unique(np.linspace(0, n, min(most, n), endpoint=False).astype(np.int64))
 
 
 def presence(times: np.ndarray, n_samples: int) -> float:

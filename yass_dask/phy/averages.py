@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from yass_dask.errors import InputError
+from yass_dask.evaluate.trains import evenly
 from yass_dask.preprocess import COUNTS_PER_SD
 from yass_dask.sorting import Sorting
 
@@ -30,17 +31,20 @@ def average_again(sorting: Sorting, groups: Sequence[np.ndarray]) -> list[np.nda
         The sorting lies in no folder of a sort whose clean traces were kept.
     """
     from yass_dask.report.sampled import residual_of
-    from yass_dask.store import Store
+    from yass_dask.store import store_of
 
-    if sorting.path is None:
+    store = store_of(sorting.path)
+    if store is None:
         raise InputError("this sorting lies in no folder of a sort: its clean traces are needed to average them again")
-    residual = residual_of(sorting, Store(sorting.path))
+    residual = residual_of(sorting, store)
     recording, length = residual.recording, sorting.templates.shape[1]
     sums = [np.zeros(sorting.templates.shape[1:]) for _ in groups]
     counts = np.zeros(len(groups), np.int64)
     per_sd = np.ones(sorting.n_channels) if sorting.trace_gain is None else sorting.trace_gain * COUNTS_PER_SD
-    scales = np.abs(sorting.amplitudes) / np.abs(sorting.templates).max(axis=(1, 2))[sorting.unit_rows]
     chosen, of_group = _chosen(groups)
+    rows = np.searchsorted(sorting.unit_ids, sorting.unit_index[chosen])
+    heights = np.array([np.abs(template).max() or 1.0 for template in sorting.templates])
+    scales = np.abs(sorting.amplitudes[chosen]) / heights[rows]
     first_rows = sorting.sample_index[chosen] - sorting.template_peak
     inside = (first_rows >= 0) & (first_rows + length <= recording.n_samples)
     block = recording.block_samples
@@ -49,13 +53,13 @@ def average_again(sorting: Sorting, groups: Sequence[np.ndarray]) -> list[np.nda
         stop = min(start + block + length, recording.n_samples)
         left = residual.within(start, stop).to_sd(recording.source.read(start, stop), start)
         for k in np.flatnonzero(inside & (first_rows // block == number)):
-            spike, at = chosen[k], int(first_rows[k]) - start
+            at = int(first_rows[k]) - start
             wave = np.asarray(left[at : at + length]) * per_sd
-            sums[of_group[k]] += wave + scales[spike] * sorting.templates[sorting.unit_rows[spike]]
+            sums[of_group[k]] += wave + scales[k] * sorting.templates[rows[k]]
             counts[of_group[k]] += 1
     averages = []
     for group, total, count in zip(groups, sums, counts.tolist(), strict=True):
-        before = sorting.templates[np.unique(sorting.unit_rows[group])]
+        before = sorting.templates[np.searchsorted(sorting.unit_ids, np.unique(sorting.unit_index[group]))]
         used = (before != 0).any(axis=(0, 1))
         averages.append((total / max(count, 1) * used).astype(np.float32))
     return averages
@@ -63,8 +67,5 @@ def average_again(sorting: Sorting, groups: Sequence[np.ndarray]) -> list[np.nda
 
 def _chosen(groups: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Some spikes of each group in order of time, and their groups."""
-    some = [
-        np.sort(group)[np.unique(np.linspace(0, len(group) - 1, min(MOST_SPIKES, len(group))).astype(int))]
-        for group in groups
-    ]
+    some = [np.sort(group)[evenly(len(group), MOST_SPIKES)] for group in groups]
     return np.concatenate(some), np.repeat(np.arange(len(some)), [len(one) for one in some])

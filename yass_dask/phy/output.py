@@ -31,22 +31,18 @@ def export_output(out: str | Path, folder: str | Path | None = None) -> Path:
     out = Path(out)
     sorting = Sorting.open(out)
     target = out / "phy" if folder is None else folder
-    return export(sorting, clean_recording(sorting, out), target, raw=_raw_recording(out))
+    return export(sorting, _clean_recording(sorting, out), target, raw=_raw_recording(out))
 
 
-def clean_recording(sorting: Sorting, out: Path) -> Recording:
-    """The preprocessed traces of a finished sort, with the gain that turns them into the templates' unit.
-
-    Raises
-    ------
-    InputError
-        They were not kept.
-    """
+def _clean_recording(sorting: Sorting, out: Path) -> Recording:
     from yass_dask.readers import read_zarr
 
     path = out / CLEAN_TRACES
     if not path.exists() or sorting.trace_gain is None:
-        raise InputError(f"{path}: the clean traces were not kept; sort again with --keep-traces")
+        raise InputError(
+            f"{path}: the clean traces were not kept, and phy's features are computed from them; "
+            "sort again with --keep-traces"
+        )
     recording = read_zarr(path, sorting.sampling_rate, sorting.probe, sorting.trace_gain)
     return recording.with_chunks(1)
 

@@ -155,11 +155,7 @@ def _correlogram(edges: np.ndarray, values: np.ndarray, label: str, css: str) ->
 
 def over_time(sorting: Sorting, unit: UnitNumbers) -> str:
     """Amplitudes of spikes over the recording, and the rate below."""
-    some = np.unique(
-        np.linspace(0, unit.n_spikes, min(thinned(MOST_DOTS, sorting.n_units), unit.n_spikes), endpoint=False).astype(
-            int
-        )
-    )
+    some = trains.evenly(unit.n_spikes, thinned(MOST_DOTS, sorting.n_units))
     sizes = unit.amplitudes[some].astype(float)
     top = float(sizes.max(initial=0)) * 1.05 or 1.0
     upper = Frame(330, 150, (0, sorting.duration_s), (0, top), bottom=60)

@@ -60,7 +60,7 @@ def _of_units(units: Sequence[UnitNumbers], why: str, test: Callable[[UnitNumber
     named = [unit.unit for unit in units if test(unit)]
     if not named:
         return []
-    shown = ", ".join(map(str, named[:MOST_NAMED])) + (", ..." if len(named) > MOST_NAMED else "")
+    shown = ", ".join(map(str, named[:MOST_NAMED])) + (" and more" if len(named) > MOST_NAMED else "")
     many = f"{len(named)} units" if len(named) > 1 else "1 unit"
     return [f"{many}: {why} ({shown})."]
 
@@ -80,14 +80,14 @@ def _unexplained(sorting: Sorting, seen: Sampled) -> list[str]:
         return [f"No peak above {seen.threshold:g} noise standard deviations was seen."]
     share = seen.n_after.sum() / total
     sentence = (
-        f"{share:.0%} of {total:,} threshold crossings ({seen.threshold:g} noise standard deviations, in "
+        f"{100 * share:.0f} % of {total:,} threshold crossings ({seen.threshold:g} noise standard deviations, in "
         f"{seen.seconds:.0f} s looked at) stay when all spikes are subtracted"
     )
     loud = (seen.n_before >= FEWEST_PEAKS) & (seen.n_after > UNEXPLAINED_SHARE * seen.n_before)
     if not loud.any():
         return [sentence + "."]
     worst = seen.n_after[loud].sum() / seen.n_before[loud].sum()
-    return [f"{sentence}; {worst:.0%} on channels {ranges(np.flatnonzero(loud), sorting.channel_ids)}."]
+    return [f"{sentence}; {100 * worst:.0f} % on channels {ranges(np.flatnonzero(loud), sorting.channel_ids)}."]
 
 
 def ranges(channels: np.ndarray, names: np.ndarray) -> str:
@@ -95,4 +95,4 @@ def ranges(channels: np.ndarray, names: np.ndarray) -> str:
     runs = np.split(channels, np.flatnonzero(np.diff(channels) > 1) + 1)
     return ", ".join(
         f"{names[run[0]]}" if len(run) == 1 else f"{names[run[0]]}-{names[run[-1]]}" for run in runs[:MOST_NAMED]
-    ) + (", ..." if len(runs) > MOST_NAMED else "")
+    ) + (" and more" if len(runs) > MOST_NAMED else "")

@@ -11,6 +11,7 @@ from yass_dask.backends import kernel
 from yass_dask.deconvolve import Residual
 from yass_dask.detect import SIGNS, DetectParams, neighbor_lists
 from yass_dask.errors import InputError
+from yass_dask.evaluate.trains import evenly
 from yass_dask.events import Events
 from yass_dask.geometry import Probe
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale
@@ -18,7 +19,7 @@ from yass_dask.readers import read_zarr
 from yass_dask.sources import ZarrSource
 from yass_dask.store.recipe import hash_of
 from yass_dask.store.stage import Stage
-from yass_dask.templates import StoredTemplates, Templates
+from yass_dask.templates import StoredTemplates
 
 if TYPE_CHECKING:
     from yass_dask.sorting import Sorting
@@ -146,8 +147,8 @@ class _Looking:
         self.sorting, self.residual = sorting, residual
         self.unmoved = unmoved
         self.recording = residual.recording
-        self.templates: Templates = residual.templates.load()
         self.channels = main_channels(sorting, n_local)
+        self.heights = np.array([np.abs(template).max() for template in sorting.templates])
         n_channels, shape = sorting.n_channels, (sorting.n_units, sorting.templates.shape[1], self.channels.shape[1])
         self.sums, self.squares = np.zeros(shape), np.zeros(shape)
         self.seen = np.zeros(sorting.n_units, np.int64)
@@ -190,13 +191,13 @@ class _Looking:
         """Cleaned waveforms: each spike's own template, at its size, with what is left around it."""
         s, length = self.sorting, self.sorting.templates.shape[1]
         first, last = np.searchsorted(s.sample_index, (start + s.template_peak, start + len(after)))
-        rows, at = s.unit_rows[first:last], s.sample_index[first:last] - start - s.template_peak
-        heights = np.abs(s.templates).max(axis=(1, 2))
+        rows = np.searchsorted(s.unit_ids, s.unit_index[first:last])
+        at = s.sample_index[first:last] - start - s.template_peak
         for unit in np.unique(rows):
             mine = np.flatnonzero((rows == unit) & (at + length <= len(after)))[: MOST_SPIKES - self.seen[unit]]
             channels = self.channels[unit]
             left = after[(at[mine, None] + np.arange(length))[:, :, None], channels] * self.per_sd[channels]
-            size = np.abs(s.amplitudes[first:last][mine]) / (heights[unit] or 1.0)
+            size = np.abs(s.amplitudes[first:last][mine]) / (self.heights[unit] or 1.0)
             waves = left + size[:, None, None] * s.templates[unit][:, channels]
             self.sums[unit] += waves.sum(axis=0)
             self.squares[unit] += (waves.astype(np.float64) ** 2).sum(axis=0)
@@ -218,8 +219,8 @@ class _Looking:
         n = np.maximum(self.seen, 1)[:, None, None]
         spread = np.sqrt(np.maximum(self.squares / n - (self.sums / n) ** 2, 0))
         placed = np.concatenate([*self.peaks, np.zeros((0, 3))])
-        rows = np.unique(np.linspace(0, len(placed), min(MOST_DOTS, len(placed)), endpoint=False).astype(int))
-        columns = dict(zip(("seconds", "depth_um", "height_sd"), placed[rows].T, strict=True))
+        some = placed[evenly(len(placed), MOST_DOTS)]
+        columns = dict(zip(("seconds", "depth_um", "height_sd"), some.T, strict=True))
         power = self.power / max(self.n_samples, 1)
         return Sampled(
             seconds=self.n_samples / self.recording.sampling_rate,

@@ -149,7 +149,7 @@ def _card(f: Findings, unit: UnitNumbers) -> str:
         "SNR": words_of(unit.snr, "{:.1f}"),
         "violations": f"{unit.n_violations:,} ({100 * unit.violation_share:.2f} %)",
         "foreign spikes": words_of(percent(unit.contamination), "{:.1f} %"),
-        "presence": f"{unit.presence:.0%}",
+        "presence": f"{100 * unit.presence:.0f} %",
         "expected right": words_of(percent(unit.expected_accuracy), "{:.1f} %"),
         "height": f"{unit.height:.0f} {f.word}",
         "at": f"{x:.0f}, {y:.0f} um",

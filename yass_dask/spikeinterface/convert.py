@@ -161,10 +161,15 @@ def make_analyzer(
 
 
 def _clean_traces(sorting: Sorting) -> Any:
-    from yass_dask.phy.output import clean_recording
+    """The traces that the sort's last pursuit read."""
+    from yass_dask.readers import read_zarr
+    from yass_dask.report.sampled import traces_of
+    from yass_dask.store import store_of
 
-    if sorting.path is None:
+    store = store_of(sorting.path)
+    if store is None or sorting.trace_gain is None:
         raise InputError("this sorting lies in no folder of a sort: give the recording")
-    made = make_recording(clean_recording(sorting, sorting.path))
+    path = traces_of(store)[0].path
+    made = make_recording(read_zarr(path, sorting.sampling_rate, sorting.probe, sorting.trace_gain))
     made.annotate(is_filtered=True)
     return made
