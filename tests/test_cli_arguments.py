@@ -382,7 +382,7 @@ def test_compare_without_a_file(sorted_folder: Path, missing: str) -> None:
 def test_export_in_an_unknown_format(tmp_path: Path) -> None:
     code, _, err = yass("export", tmp_path, "--format", "nex")
     assert code == 2
-    assert "--format is 'nex': only phy can be written" in err
+    assert "--format is 'nex': allowed are phy, npz, nwb" in err
 
 
 @pytest.mark.parametrize("content", ["absent", "empty"])

@@ -12,31 +12,8 @@ from typing import Annotated
 
 import typer
 
+from yass_dask import options as opt
 from yass_dask.errors import InputError
-from yass_dask.options import (
-    Backend,
-    Complete,
-    ConfigFile,
-    Detach,
-    Detector,
-    DryRun,
-    GpuMemory,
-    GpusPerJob,
-    JobId,
-    Jobs,
-    KeepTraces,
-    LoggerLevel,
-    Model,
-    OutputDir,
-    Overrides,
-    Profile,
-    Queue,
-    Scheduler,
-    Sorted,
-    Walltime,
-    Workers,
-    ZeroSeed,
-)
 
 FAULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -93,31 +70,31 @@ def _options(
 
 @app.command()
 def sort(
-    config: ConfigFile,
-    output_dir: OutputDir = Path("tmp/"),
+    config: opt.ConfigFile,
+    output_dir: opt.OutputDir = Path("tmp/"),
     clean: Annotated[bool, typer.Option("--clean", "-c", help="Delete earlier results there first.")] = False,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    jobs: Jobs = None,
-    queue: Queue = None,
-    walltime: Walltime = None,
-    gpus_per_job: GpusPerJob = None,
-    dry_run: DryRun = False,
-    detach: Detach = False,
-    backend: Backend = "auto",
+    workers: opt.Workers = None,
+    scheduler: opt.Scheduler = None,
+    jobs: opt.Jobs = None,
+    queue: opt.Queue = None,
+    walltime: opt.Walltime = None,
+    gpus_per_job: opt.GpusPerJob = None,
+    dry_run: opt.DryRun = False,
+    detach: opt.Detach = False,
+    backend: opt.Backend = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    detector: Detector = None,
-    model: Model = None,
-    overrides: Overrides = None,
+    detector: opt.Detector = None,
+    model: opt.Model = None,
+    overrides: opt.Overrides = None,
     start: Annotated[float | None, typer.Option(min=0, help="Sort from this second on.")] = None,
     end: Annotated[float | None, typer.Option(min=0, help="Sort up to this second.")] = None,
-    keep_traces: KeepTraces = True,
-    complete: Complete = False,
-    zero_seed: ZeroSeed = False,
-    global_gpu_memory: GpuMemory = None,
-    logger_level: LoggerLevel = "INFO",
+    keep_traces: opt.KeepTraces = True,
+    complete: opt.Complete = False,
+    zero_seed: opt.ZeroSeed = False,
+    global_gpu_memory: opt.GpuMemory = None,
+    logger_level: opt.LoggerLevel = "INFO",
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False,
-    profile: Profile = False,
+    profile: opt.Profile = False,
 ) -> None:
     """Sort the recording of a configuration file; run again after a stop, it goes on where it was."""
     from yass_dask.commands import SortOptions, detect_overrides, run_detached, run_dry, run_sort
@@ -151,12 +128,12 @@ def sort(
 @app.command("slurm-script", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def slurm_script(
     context: typer.Context,
-    config: ConfigFile,
+    config: opt.ConfigFile,
     workers: Annotated[int | None, typer.Option(min=1, help="Workers of each job.")] = None,
-    jobs: Jobs = None,
-    queue: Queue = None,
-    walltime: Walltime = None,
-    gpus_per_job: GpusPerJob = None,
+    jobs: opt.Jobs = None,
+    queue: opt.Queue = None,
+    walltime: opt.Walltime = None,
+    gpus_per_job: opt.GpusPerJob = None,
 ) -> None:
     """Print a script for sbatch that brings its own scheduler; further options go to `yass sort`."""
     from yass_dask.commands import SortOptions, run_slurm_script
@@ -172,12 +149,12 @@ def train(
     files: Annotated[
         list[Path], typer.Argument(metavar="CONFIG", help="Configuration; or spike_train.npy config_train.yaml CONFIG.")
     ],
-    output_dir: OutputDir = Path("model/"),
+    output_dir: opt.OutputDir = Path("model/"),
     spike_train: Annotated[
         Path | None, typer.Option("--spike-train", help="npy file (n, 2): sample and unit [default: found by itself]")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed, the same weights.")] = 0,
-    logger_level: LoggerLevel = "INFO",
+    logger_level: opt.LoggerLevel = "INFO",
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False,
 ) -> None:
     """Train detector, triage and denoiser on a recording, for yass sort --detector nnet --model OUT."""
@@ -197,7 +174,7 @@ def jobs() -> None:
 
 @app.command()
 def status(
-    job_id: JobId, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False
+    job_id: opt.JobId, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False
 ) -> None:
     """Tell how a job goes, and the end of its log."""
     from yass_dask.commands import run_status
@@ -206,7 +183,7 @@ def status(
 
 
 @app.command()
-def cancel(job_id: JobId) -> None:
+def cancel(job_id: opt.JobId) -> None:
     """Stop a job; what is finished is kept."""
     from yass_dask.commands import run_cancel
 
@@ -238,7 +215,7 @@ def simulate(
 
 @app.command()
 def compare(
-    out: Sorted,
+    out: opt.Sorted,
     ground_truth: Annotated[
         Path, typer.Argument(metavar="GROUND_TRUTH", help="npz file with spike_times and spike_labels.")
     ],
@@ -252,21 +229,49 @@ def compare(
 
 @app.command()
 def export(
-    out: Sorted,
-    format: Annotated[str, typer.Option(metavar="phy", help="What to write.")] = "phy",
+    out: opt.Sorted,
+    format: Annotated[str, typer.Option(metavar="phy|npz|nwb", help="What to write.")] = "phy",
     output_dir: Annotated[
         Path | None,
         typer.Option("--output-dir", "--output_dir", "-o", help="Folder to write to [default: OUT/<format>]"),
     ] = None,
+    session: Annotated[Path | None, typer.Option(help="nwb: YAML file with session_start and more.")] = None,
 ) -> None:
     """Write a finished sort in another program's format."""
     from yass_dask.commands import run_export
 
-    _run(lambda: run_export(out, format, output_dir))
+    _run(lambda: run_export(out, format, output_dir, session))
 
 
 @app.command()
-def info(config: ConfigFile) -> None:
+def curated(
+    out: opt.Sorted,
+    phy: Annotated[Path | None, typer.Option(help="Folder that was curated in phy [default: OUT/phy]")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", "-o", help="Folder to write into [default: OUT/curated]")
+    ] = None,
+) -> None:
+    """Read back what was merged, split and labelled in phy, as a sorting of its own."""
+    from yass_dask.commands import run_curated
+
+    _run(lambda: run_curated(out, phy, output_dir))
+
+
+@app.command()
+def report(
+    out: opt.Sorted,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write [default: OUT/report.html]")
+    ] = None,
+) -> None:
+    """Write one HTML page about a finished sort: warnings, drift, residual, every unit."""
+    from yass_dask.commands import run_report
+
+    _run(lambda: run_report(out, output))
+
+
+@app.command()
+def info(config: opt.ConfigFile) -> None:
     """Check a configuration file, and tell what would be sorted and what that takes."""
     from yass_dask.commands import run_info
 

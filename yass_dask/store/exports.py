@@ -18,6 +18,9 @@ EXPORTS = (
     "metadata.yaml",
     "yass.log",
     "phy",
+    "npz",
+    "nwb",
+    "report.html",
     PROFILE,
     WORK,
 )

@@ -157,6 +157,10 @@ class Store:
         fields = tuple(sorted(complete["arrays"]))
         return Table(str(self.zarr_path / name), hash_of(attributes["recipe"]), fields)
 
+    def recording(self) -> dict[str, Any]:
+        """Identity of the recording that was sorted into it; empty where there is none."""
+        return dict(self._marker().get("recording") or {})
+
     def params_of(self, name: str) -> dict[str, Any]:
         """Params of a stage, complete or not, as JSON; empty where there are none."""
         recipe = Stage(self.zarr_path / name, "").attributes().get("recipe", {})
@@ -268,6 +272,12 @@ class Store:
         write = {**content.get("stages", {})}
         write.pop(name, None)
         self._write_marker({**content, "stages": {**write, name: timing}})
+
+
+def store_of(path: Path | None) -> Store | None:
+    """Store of the sort whose sorting lies in a folder: that one or, of a sorting that was curated, the one above."""
+    found = [folder for folder in ((path, path.parent) if path else ()) if (folder / MARKER).is_file()]
+    return Store(found[0]) if found else None
 
 
 def _source(identity: Any) -> Any:
