@@ -18,7 +18,8 @@ from benchmarks.accuracy.firing import Trains, draw_trains
 from benchmarks.accuracy.folders import config_text
 from benchmarks.accuracy.lines import ROOT, latest, read
 from benchmarks.accuracy.scores import _collision_recall, _collisions, colliding
-from benchmarks.accuracy.synthetic import FAMILIES, contacts, drift_of, spread_snr
+from benchmarks.accuracy.drift import displacement
+from benchmarks.accuracy.synthetic import FAMILIES, contacts, spread_snr
 from benchmarks.backends import agreement
 from yass_dask.evaluate import Spikes, compare
 from yass_dask.evaluate.matching import near_other_unit
@@ -213,7 +214,7 @@ def test_families():
     assert len({family.code for family in FAMILIES.values()}) == len(FAMILIES)
     ratios = np.sort(spread_snr(100, np.random.default_rng(0)))
     assert 3 <= ratios[0] < 3.1 and 29 < ratios[-1] <= 30
-    drift = drift_of(np.arange(0, 180, 0.1), 25.0)
+    drift = displacement("zigzag", 25.0, np.arange(0, 180, 0.1), np.zeros(1800), 180.0)
     assert drift[0] == pytest.approx(0) and drift.min() == pytest.approx(-25) and drift.max() == pytest.approx(25)
 
 

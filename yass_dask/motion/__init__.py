@@ -1,0 +1,8 @@
+"""Stages: how the tissue moves along the probe, from the depths of peaks; and traces as if it had not."""
+
+from yass_dask.motion.displacement import Motion
+from yass_dask.motion.estimate import estimate_motion
+from yass_dask.motion.params import MotionParams, is_followed
+from yass_dask.motion.raster import Raster, measure_raster
+
+__all__ = ["Motion", "MotionParams", "Raster", "estimate_motion", "is_followed", "measure_raster"]
