@@ -27,6 +27,13 @@ class Motion:
     def is_none(self) -> bool:
         return bool(self.why_none)
 
+    def __str__(self) -> str:
+        if self.is_none:
+            return f"none is followed: {self.why_none}"
+        low, high = self.displacement.min(), self.displacement.max()
+        doubt = float(np.median(self.uncertainty))
+        return f"{low:.0f} to {high:.0f} um, followed in {len(self.depths_um)} windows (uncertain by {doubt:.1f} um)"
+
     def at(self, seconds: np.ndarray, depths: np.ndarray) -> np.ndarray:
         """(n_seconds, n_depths) um: linear in between, constant beyond."""
         over_depth = np.stack([np.interp(depths, self.depths_um, row) for row in self.displacement])
@@ -42,7 +49,7 @@ class Motion:
     def save(self, folder: str | Path) -> Path:
         """Write a folder that SpikeInterface's `Motion.load` reads.
 
-        `spikeinterface_motion.json`, `displacement_seg0.npy` (n_times, n_windows) um, `temporal_bins_s_seg0.npy`, and
+        `spikeinterface_info.json`, `displacement_seg0.npy` (n_times, n_windows) um, `temporal_bins_s_seg0.npy`, and
         `spatial_bins_um.npy`; direction y. The uncertainty lies beside them, in `uncertainty_seg0.npy`.
         """
         folder = Path(folder)
@@ -51,6 +58,6 @@ class Motion:
         np.save(folder / "uncertainty_seg0.npy", self.uncertainty)
         np.save(folder / "temporal_bins_s_seg0.npy", self.times_s)
         np.save(folder / "spatial_bins_um.npy", self.depths_um)
-        told = {"direction": "y", "interpolation_method": "linear", "num_segments": 1}
-        (folder / "spikeinterface_motion_info.json").write_text(json.dumps(told, indent=4), encoding="utf-8")
+        told = {"object": "Motion", "direction": "y", "interpolation_method": "linear", "num_segments": 1}
+        (folder / "spikeinterface_info.json").write_text(json.dumps(told, indent=4), encoding="utf-8")
         return folder

@@ -39,6 +39,8 @@ class MotionParams(BaseModel):
     """... or less than so many times its uncertainty, ..."""
     most_uncertain_um: float = Field(3.0, gt=0)
     """... or if the uncertainty is larger than this."""
+    footprint_um: float = Field(30.0, gt=0)
+    """Traces between the contacts are interpolated as a field that is alike over this distance."""
 
 
 def is_followed(probe: Probe) -> bool:
