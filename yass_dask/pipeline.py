@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -18,7 +17,7 @@ from yass_dask.detect import DetectParams, Finder, detect
 from yass_dask.events import Events
 from yass_dask.features import FeatureParams, Features, choose_peaks, measure_basis, measure_features
 from yass_dask.merge import MergeParams, UnitFacts, find_clusters, gather_pieces, revise
-from yass_dask.motion import MotionParams, estimate_motion, hold_still, is_followed, measure_raster
+from yass_dask.motion import MotionParams, follow_motion
 from yass_dask.noise import Noise, measure_noise, measure_spectrum
 from yass_dask.preprocess import Clean, measure_scale, preprocess
 from yass_dask.projector import Basis
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from yass_dask.recording import Recording
     from yass_dask.runtime import Executor
 
-_log = logging.getLogger("yass_dask")
 
 LEAST_REFINING_S, LEAST_LAST_S, MOST_SKIPPED = 15.0, 120.0, 4
 """A round looks at so many seconds at least, if there are (the last one at more: few spikes of two small units that are
@@ -128,7 +126,8 @@ def sort(
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
         noise = keep("noise", measure_noise(clean, params.preprocess, backend))
-        clean, noise = stilled(keep, recording, clean, noise, params, backend)
+        how = (params.motion, params.detect, params.preprocess, backend)
+        clean, noise, motion = follow_motion(keep, recording, clean, noise, *how)
         matched = keep("spectrum", measure_spectrum(clean, noise, params.preprocess, backend))
         some = clean.strided(looked_at(recording, params))
         peaks = keep("detect", detect(some, noise, params.detect, backend))
@@ -155,21 +154,6 @@ def told(shown: Progress, sorting: Sorting) -> Sorting:
     """The sorting, after the progress was told what there is."""
     shown.sorted(sorting)
     return sorting
-
-
-def stilled(
-    keep: Callable, recording: Recording, clean: Clean, noise: Noise, params: SortParams, backend: str
-) -> tuple[Clean, Noise]:
-    """Traces as if the tissue had not moved, and their noise; what was given where no motion can be told."""
-    if not params.motion.follow or not is_followed(recording.probe):
-        return clean, noise
-    raster = keep("raster", measure_raster(clean, noise, params.detect, params.motion, backend))
-    motion = keep("motion", estimate_motion(raster, params.motion, backend))
-    _log.info("motion: %s", motion)
-    if motion.is_none:
-        return clean, noise
-    still = keep("still", hold_still(clean, motion, recording, params.motion))
-    return still, keep("still_noise", measure_noise(still, params.preprocess, backend))
 
 
 def looked_at(recording: Recording, params: SortParams, round_: int | None = None) -> Stride:

@@ -30,7 +30,7 @@ def windows_of(depths: np.ndarray, width_um: float, beyond_um: float) -> tuple[n
     A probe that is not longer than a width has one window, which is flat.
     """
     low, high = depths[0] + beyond_um, depths[-1] - beyond_um
-    n_windows = max(1, int(np.floor((high - low) / (0.5 * width_um))))
+    n_windows = max(1, round(float(high - low) / (0.5 * width_um)))
     if n_windows == 1:
         return np.array([0.5 * (low + high)]), np.ones((1, len(depths)), np.float32)
     quarter = 0.25 * width_um
