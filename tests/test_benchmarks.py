@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from benchmarks.accuracy import lines, measure, names, report
+from benchmarks.accuracy.drift import displacement
 from benchmarks.accuracy.firing import Trains, draw_trains
 from benchmarks.accuracy.folders import config_text
 from benchmarks.accuracy.lines import ROOT, latest, read
 from benchmarks.accuracy.scores import _collision_recall, _collisions, colliding
-from benchmarks.accuracy.drift import displacement
 from benchmarks.accuracy.synthetic import FAMILIES, contacts, spread_snr
 from benchmarks.backends import agreement
 from yass_dask.evaluate import Spikes, compare

@@ -977,9 +977,7 @@ def test_shifts_are_those_of_the_words():
     for k, (i, j) in enumerate(zip(case.options["first"], case.options["second"], strict=True)):
         a = images[i].astype(np.float64)
         moved = [padded[j, :, reach + s : reach + s + 60] for s in range(-reach, reach + 1)]
-        cosines = [
-            (window * a * b).sum() / np.sqrt((window * a**2).sum() * (window * b**2).sum()) for b in moved
-        ]
+        cosines = [(window * a * b).sum() / np.sqrt((window * a**2).sum() * (window * b**2).sum()) for b in moved]
         assert abs(shifts[k] - (int(np.argmax(cosines)) - reach)) <= 0.5 or np.argmax(cosines) in (0, 2 * reach)
         assert likeness[k] == pytest.approx(max(cosines), abs=1e-5)
     depths = np.arange(60)

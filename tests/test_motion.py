@@ -143,9 +143,9 @@ def test_long_probes_alone_are_followed(layout, n_channels, followed):
 def test_every_shank_is_long_or_none_is_followed():
     column = contact_positions("linear", 16)
     shanks = np.repeat([0, 1], 16)
-    assert is_followed(Probe(np.concatenate([column, column + [250, 0]]), shanks))
+    assert is_followed(Probe(np.concatenate([column, column + np.array([250, 0])]), shanks))
     square = contact_positions("grid", 16)
-    assert not is_followed(Probe(np.concatenate([column, square + [250, 0]]), shanks))
+    assert not is_followed(Probe(np.concatenate([column, square + np.array([250, 0])]), shanks))
     assert not is_followed(Probe(3 * column))
 
 
@@ -283,7 +283,7 @@ def test_a_step_of_a_contact_is_undone_exactly_whatever_the_chunks():
 
 def test_weights_leave_out_bad_channels_and_other_shanks():
     column = contact_positions("linear", 16)
-    clean = clean_of(np.zeros((100, 32), np.int16), np.concatenate([column, column + [20, 0]]))
+    clean = clean_of(np.zeros((100, 32), np.int16), np.concatenate([column, column + np.array([20, 0])]))
     probe = Probe(clean.recording.probe.positions, np.repeat([0, 1], 16))
     scale = replace(clean.scale, bad=np.arange(32) == 5)
     clean = replace(clean, recording=replace(clean.recording, probe=probe), scale=scale)
@@ -328,5 +328,3 @@ def test_spikeinterface_reads_what_is_saved(tmp_path):
     seconds, depths = np.array([3.3, 40.0, 100.7]), np.array([90.0, 300.0, 480.0])
     theirs = loaded.get_displacement_at_time_and_depth(seconds, depths, segment_index=0, grid=False)
     np.testing.assert_allclose(theirs, np.diag(motion.at(seconds, depths)), atol=1e-6)
-
-

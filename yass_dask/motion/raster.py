@@ -69,9 +69,7 @@ class Counter:
     least_sd: float
 
     @classmethod
-    def of(
-        cls, clean: Clean, noise: Noise, detecting: DetectParams, params: MotionParams, backend: str
-    ) -> Counter:
+    def of(cls, clean: Clean, noise: Noise, detecting: DetectParams, params: MotionParams, backend: str) -> Counter:
         positions, bad = clean.recording.probe.positions, clean.scale.bad
         near = clean.recording.neighbors(params.radius_um) & ~bad[None]
         np.fill_diagonal(near, True)
