@@ -147,7 +147,7 @@ def sort(
             audit += units.audit
             shown.found(units=len(units.templates))
         spikes = pursue(keep, "", clean, matched, units, params, backend)
-        return told(shown, finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve))
+        return told(shown, finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve, motion))
 
 
 def told(shown: Progress, sorting: Sorting) -> Sorting:

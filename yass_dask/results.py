@@ -14,6 +14,7 @@ from yass_dask.deconvolve import DeconvolveParams
 from yass_dask.events import Events
 from yass_dask.likely import Fits, fit_units
 from yass_dask.merge import MergeParams
+from yass_dask.motion import Motion, join_divided
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.refine import Units, trains_of
 from yass_dask.sorting import Sorting
@@ -33,7 +34,7 @@ LOCATION_RADIUS_UM = 100.0
 
 def finish(
     folder: Path, clean: Clean, units: Units, spikes: Events, audit: list[dict[str, Any]], params: MergeParams,
-    pursuit: DeconvolveParams,
+    pursuit: DeconvolveParams, motion: Motion | None = None,
 ) -> Sorting:  # fmt: skip
     """Sorting of the last round's spikes, written into the folder.
 
@@ -41,13 +42,18 @@ def finish(
     ----------
     audit : lines of all rounds
     pursuit : how the spikes were found; within its refractory time no unit can show a violation
+    motion : how the tissue moved, where that was followed: units that divide the displacements are joined
     """
     fields, audit = spikes.load(), list(audit)
     templates, rate = units.templates, clean.recording.sampling_rate
     fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_samples)
     likely = fields["log_odds"] >= fits.least[fields["unit_index"]]
     fields = {name: values[likely] for name, values in fields.items()}
+    heights_uv = np.abs(templates.dense() * clean.unit_per_sd).max(axis=(1, 2), initial=0)
+    joined = {} if motion is None else divided(fields, units, clean, motion)
+    fields = together(fields, joined, heights_uv)
     dropped = last_drops(fields, units, fits, clean, params)
+    dropped |= {u: ("merge", int(templates.ids[into]), reason) for u, (into, reason) in joined.items()}
     audit += [{"unit": int(templates.ids[u]), "action": action, "into": into, "reason": reason}
               for u, (action, into, reason) in dropped.items()]  # fmt: skip
     kept = np.array([u for u in range(len(templates)) if u not in dropped], np.int64)
@@ -55,7 +61,7 @@ def finish(
     fields = {name: values[mine] for name, values in fields.items()}
     waveforms = templates.dense()[kept] * clean.unit_per_sd
     height = np.abs(templates.waveforms).max(axis=(1, 2), initial=0)
-    unit_height = np.abs(waveforms).max(axis=(1, 2), initial=0)
+    unit_height = heights_uv[kept]
     row = np.searchsorted(kept, fields["unit_index"])
     main, trains = templates.main_channels(clean.unit_per_sd), trains_of(fields, len(templates))
     rows = [
@@ -79,6 +85,30 @@ def finish(
         trace_gain=clean.unit_per_sd / COUNTS_PER_SD,
     )
     return replace(sorting, path=sorting.write(folder))
+
+
+def divided(fields: Mapping[str, np.ndarray], units: Units, clean: Clean, motion: Motion) -> dict[int, tuple[int, str]]:
+    """Units that are others at other displacements: row -> (row of the other, why)."""
+    n_units, recording = len(units.templates), clean.recording
+    depths = recording.probe.positions[units.templates.main_channels(clean.unit_per_sd), 1]
+    near = np.stack([_share_a_channel(units, u) for u in range(n_units)]) if n_units else np.zeros((0, 0), bool)
+    trains, waveforms = trains_of(fields, n_units), units.templates.dense()
+    return join_divided(
+        trains, waveforms, depths, near | near.T, motion, recording.n_samples, recording.sampling_rate
+    )  # fmt: skip
+
+
+def together(
+    fields: Mapping[str, np.ndarray], joined: Mapping[int, tuple[int, str]], heights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Spikes of joined units as those of the units they go to, at amplitudes relative to these."""
+    if not joined:
+        return dict(fields)
+    into = np.arange(len(heights), dtype=fields["unit_index"].dtype)
+    into[list(joined)] = [row for row, _ in joined.values()]
+    scale = (heights / np.maximum(heights[into], 1e-9)).astype(fields["amplitude"].dtype)
+    units = fields["unit_index"]
+    return dict(fields) | {"unit_index": into[units], "amplitude": fields["amplitude"] * scale[units]}
 
 
 def last_drops(

@@ -2,6 +2,7 @@
 
 from yass_dask.motion.displacement import Motion
 from yass_dask.motion.following import follow_motion
+from yass_dask.motion.joining import join_divided
 from yass_dask.motion.params import MotionParams
 
-__all__ = ["Motion", "MotionParams", "follow_motion"]
+__all__ = ["Motion", "MotionParams", "follow_motion", "join_divided"]

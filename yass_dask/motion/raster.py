@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from yass_dask.backends import kernel, on_host
-from yass_dask.chunked import Chunk, LazyParts, Rows, Stride, blocks, chunk_tasks
+from yass_dask.chunked import Block, Chunk, LazyParts, Rows, Stride, blocks, chunk_tasks
 from yass_dask.detect import DetectParams, Finder
 from yass_dask.geometry import nearest_channels
 from yass_dask.motion.params import MotionParams
@@ -91,22 +91,27 @@ class Counter:
         """Counts of each block of one chunk that is looked at."""
         counts, middles = [], []
         for block in blocks(overlapped, chunk, self.halo):
-            x = on_host(self.clean.to_sd(block.traces, block.start - self.halo))
-            peaks = self.finder.block(x, block.start, block.stop, self.halo)
-            counts.append(self._count(x, peaks, block.start - self.halo))
+            counts.append(self.count(*self.places(block)[1:]))
             middles.append((block.start + block.stop) // 2)
         return {"counts": np.stack(counts), "sample_index": np.array(middles, np.int64)}
 
-    def _count(self, x: np.ndarray, peaks: Mapping[str, np.ndarray], origin: int) -> np.ndarray:
-        """(2, N_SIZES, n_depths) uint16 of the peaks of a block."""
+    def places(self, block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Samples, heights (noise sd) and depths (um) of the large peaks of a block."""
+        origin = block.start - self.halo
+        x = on_host(self.clean.to_sd(block.traces, origin))
+        peaks = self.finder.block(x, block.start, block.stop, self.halo)
         large = np.abs(peaks["amplitude"]) >= self.least_sd
-        heights = np.abs(peaks["amplitude"][large])
+        samples, channels = (peaks[name][large] for name in ("sample_index", "channel_index"))
         place = kernel("localize", self.finder.backend)(
-            x, rows=peaks["sample_index"][large] - origin, channels=peaks["channel_index"][large], reach=self.reach,
-            sites=self.sites, positions=self.clean.recording.probe.positions, grid=grid(),
+            x, rows=samples - origin, channels=channels, reach=self.reach, sites=self.sites,
+            positions=self.clean.recording.probe.positions, grid=grid(),
         )  # fmt: skip
+        return samples, np.abs(peaks["amplitude"][large]), on_host(place)[:, 1]
+
+    def count(self, heights: np.ndarray, depths: np.ndarray) -> np.ndarray:
+        """(2, N_SIZES, n_depths) uint16 of the peaks of a block."""
         step = self.depths[1] - self.depths[0]
-        depth = np.floor((on_host(place)[:, 1] - self.depths[0]) / step + 0.5).astype(np.int64)
+        depth = np.floor((depths - self.depths[0]) / step + 0.5).astype(np.int64)
         inside = (depth >= 0) & (depth < len(self.depths))
         share = np.log(heights / self.least_sd) / np.log(LARGEST_SD / self.least_sd)
         size = np.clip((N_SIZES * share).astype(np.int64), 0, N_SIZES - 1)
