@@ -11,10 +11,12 @@ import pytest
 
 from yass_dask import from_array, simulate, sort
 from yass_dask.detect import DetectParams
+from yass_dask.errors import InputError
 from yass_dask.geometry import Probe
 from yass_dask.kernels.localize_numpy import localize
-from yass_dask.motion import Motion, MotionParams
+from yass_dask.motion import Motion, MotionParams, join_divided
 from yass_dask.motion.estimate import estimate, estimate_motion
+from yass_dask.motion.joining import shared_rate
 from yass_dask.motion.params import is_followed
 from yass_dask.motion.raster import MOST_BLOCKS, N_SIZES, Raster, grid, measure_raster
 from yass_dask.motion.register import solve
@@ -23,6 +25,7 @@ from yass_dask.noise import Noise
 from yass_dask.pipeline import SortParams
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale
 from yass_dask.recording import Recording
+from yass_dask.results import together
 from yass_dask.runtime import Executor
 from yass_dask.simulate.layout import contact_positions
 from yass_dask.sources import ArraySource
@@ -201,6 +204,13 @@ def clean_of(traces: np.ndarray, positions: np.ndarray, sd: np.ndarray | None = 
     return Clean(recording, Scale(np.zeros(n_channels, np.float32), sd, np.zeros(n_channels, bool)), "numpy")
 
 
+def steady(displacement: np.ndarray, depth: float = 100.0) -> Motion:
+    """One window's displacement, a value a second."""
+    n = len(displacement)
+    raster = np.ones((n, 4), np.uint32), np.array([80.0, 90.0, 100.0, 110.0])
+    return Motion(displacement[:, None], np.zeros((n, 1)), np.arange(n) + 0.5, np.array([depth]), *raster)
+
+
 def as_it_is(n_channels: int) -> Noise:
     return Noise(np.ones((n_channels, 1), np.float32), np.arange(n_channels, dtype=np.int32)[:, None])
 
@@ -265,7 +275,7 @@ def test_traces_of_still_tissue_stay_as_they_are():
     rng = np.random.default_rng(4)
     traces = rng.integers(-2000, 2000, (45000, 24)).astype(np.int16)
     clean = clean_of(traces, contact_positions("neuropixels", 24), rng.uniform(0.5, 2, 24).astype(np.float32))
-    motion = Motion(np.zeros((2, 1)), np.zeros((2, 1)), np.array([0.5, 1.5]), np.array([100.0]))
+    motion = steady(np.zeros(2))
     still = hold_still(clean, motion, clean.recording, PARAMS).traces.compute(scheduler="sync")
     np.testing.assert_array_equal(still, traces)
 
@@ -274,7 +284,7 @@ def test_a_step_of_a_contact_is_undone_exactly_whatever_the_chunks():
     rng = np.random.default_rng(5)
     traces = rng.integers(-2000, 2000, (65000, 24)).astype(np.int16)
     clean = clean_of(traces, contact_positions("linear", 24))
-    motion = Motion(np.full((3, 1), 25.0), np.zeros((3, 1)), np.array([0.5, 1.5, 2.5]), np.array([100.0]))
+    motion = steady(np.full(3, 25.0))
     for chunk_blocks in (1, 3):
         recording = clean.recording.with_chunks(chunk_blocks)
         still = hold_still(clean, motion, recording, PARAMS).traces.compute(scheduler="sync")
@@ -287,7 +297,7 @@ def test_weights_leave_out_bad_channels_and_other_shanks():
     probe = Probe(clean.recording.probe.positions, np.repeat([0, 1], 16))
     scale = replace(clean.scale, bad=np.arange(32) == 5)
     clean = replace(clean, recording=replace(clean.recording, probe=probe), scale=scale)
-    motion = Motion(np.full((1, 1), 8.0), np.zeros((1, 1)), np.array([0.5]), np.array([100.0]))
+    motion = steady(np.full(1, 8.0))
     filters, channels = Stiller(clean, motion, 30.0).weights(np.full(32, 8.0))
     used = [set(channels[c][filters[c] != 0].tolist()) for c in range(32)]
     assert all(5 not in some for some in used) and not used[5] - {32}
@@ -306,6 +316,7 @@ def test_without_motion_the_sort_is_the_same_byte_for_byte(tmp_path):
         assert sorting.n_spikes > 100
         assert (folder / "yass.zarr" / "raster").exists() == follow
         assert not (folder / "yass.zarr" / "still").exists()
+        assert (folder / "motion").exists() == follow and (not follow or Motion.load(folder / "motion").is_none)
         digests.add(hashlib.sha256((folder / "spike_train.npy").read_bytes()).hexdigest())
     assert len(digests) == 1
 
@@ -315,7 +326,9 @@ def test_without_motion_the_sort_is_the_same_byte_for_byte(tmp_path):
 
 def test_displacement_between_and_beyond_the_bins():
     moved = np.array([[0.0, 10.0], [20.0, 30.0]])
-    motion = Motion(moved, np.ones((2, 2)), np.array([1.0, 3.0]), np.array([100.0, 300.0]))
+    motion = replace(
+        steady(np.zeros(2)), displacement=moved, times_s=np.array([1.0, 3.0]), depths_um=np.array([100.0, 300.0])
+    )
     found = motion.at(np.array([0.0, 1.0, 2.0, 9.0]), np.array([0.0, 100.0, 200.0, 400.0]))
     np.testing.assert_allclose(found, [[0, 0, 5, 10], [0, 0, 5, 10], [10, 10, 15, 20], [20, 20, 25, 30]])
 
@@ -328,3 +341,57 @@ def test_spikeinterface_reads_what_is_saved(tmp_path):
     seconds, depths = np.array([3.3, 40.0, 100.7]), np.array([90.0, 300.0, 480.0])
     theirs = loaded.get_displacement_at_time_and_depth(seconds, depths, segment_index=0, grid=False)
     np.testing.assert_allclose(theirs, np.diag(motion.at(seconds, depths)), atol=1e-6)
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    for motion in (motion_of(raster_of("ramp")), motion_of(raster_of("still"))):
+        loaded = Motion.load(motion.save(tmp_path / "motion"))
+        for name, value in vars(motion).items():
+            np.testing.assert_array_equal(getattr(loaded, name), value)
+    with pytest.raises(InputError, match="finished sort"):
+        Motion.load(tmp_path)
+
+
+# --- units that divide the displacements --------------------------------------------------------------------
+
+
+def template(size: float, width: float, place: float) -> np.ndarray:
+    """(30, 20) waveform around a place on 20 channels 20 um apart."""
+    time = np.exp(-(((np.arange(30) - 12) / 3.0) ** 2))
+    return -size * np.outer(time, np.exp(-(((20.0 * np.arange(20) - place) / width) ** 2)))
+
+
+def test_units_that_divide_the_displacements_are_one():
+    """A neuron in three pieces, another one beside it that fires always, and a piece of a third one far away."""
+    rng = np.random.default_rng(0)
+    motion = steady(np.abs((np.arange(180) / 15) % 2 - 1) * 40)
+    times = np.sort(rng.uniform(0, 180, 1500))
+    moved = motion.at(times, np.array([100.0]))[:, 0]
+    parts = [moved < 12, (moved >= 12) & (moved < 30), moved >= 30]
+    always = np.sort(rng.uniform(0, 180, 700))
+    trains = [*(times[part] for part in parts), always, times[parts[0]] + 0.01]
+    samples = [np.rint(30000 * train).astype(np.int64) for train in trains]
+    waves = [template(20, 30, 100), template(19, 31, 103), template(22, 29, 98), template(20, 30, 104),
+             template(20, 30, 300)]  # fmt: skip
+    near = np.ones((5, 5), bool)
+    depths = np.array([100.0, 100, 100, 100, 300])
+    joined = join_divided(samples, np.stack(waves), depths, near, motion, 180 * 30000, 30000.0)
+    largest = int(np.argmax([len(train) for train in trains[:3]]))
+    assert {unit: into for unit, (into, _) in joined.items()} == {u: largest for u in range(3) if u != largest}
+    assert all("other displacements" in why for _, why in joined.values())
+    assert not join_divided(samples, np.stack(waves), depths, np.eye(5, dtype=bool), motion, 180 * 30000, 30000.0)
+
+
+def test_independent_units_share_their_rates():
+    rng = np.random.default_rng(1)
+    always = rng.uniform(-25, 25, 4000)
+    assert shared_rate(rng.uniform(-25, 25, 300), rng.uniform(-25, 25, 2000), always) > 0.75
+    assert shared_rate(rng.uniform(-25, 0, 300), rng.uniform(0, 25, 2000), always) < 0.1
+
+
+def test_spikes_of_joined_units_keep_their_size():
+    fields = {"sample_index": np.arange(4), "unit_index": np.array([0, 1, 2, 1], np.int32),
+              "amplitude": np.array([1.0, 1.0, 1.0, 0.5], np.float32)}  # fmt: skip
+    found = together(fields, {1: (2, "why")}, np.array([10.0, 30.0, 60.0]))
+    np.testing.assert_array_equal(found["unit_index"], [0, 2, 2, 2])
+    np.testing.assert_allclose(found["amplitude"] * np.array([10.0, 60, 60, 60]), [10, 30, 60, 15])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from yass_dask.motion import Motion, join_divided
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.refine import Units, trains_of
 from yass_dask.sorting import Sorting
+from yass_dask.store.disk import readable_errors
 from yass_dask.verdicts import coincident
 
 VIOLATION_MS = 2.0
@@ -30,6 +32,7 @@ GOOD_CONTAMINATION = 0.1
 GOOD_LEVEL = 6.0
 NOISE_LEVEL = 5.0
 LOCATION_RADIUS_UM = 100.0
+MOTION_FOLDER = "motion"
 
 
 def finish(
@@ -42,7 +45,7 @@ def finish(
     ----------
     audit : lines of all rounds
     pursuit : how the spikes were found; within its refractory time no unit can show a violation
-    motion : how the tissue moved, where that was followed: units that divide the displacements are joined
+    motion : how the tissue moved, None where that was not looked for; units that divide the displacements are joined
     """
     fields, audit = spikes.load(), list(audit)
     templates, rate = units.templates, clean.recording.sampling_rate
@@ -50,7 +53,7 @@ def finish(
     likely = fields["log_odds"] >= fits.least[fields["unit_index"]]
     fields = {name: values[likely] for name, values in fields.items()}
     heights_uv = np.abs(templates.dense() * clean.unit_per_sd).max(axis=(1, 2), initial=0)
-    joined = {} if motion is None else divided(fields, units, clean, motion)
+    joined = {} if motion is None or motion.is_none else divided(fields, units, clean, motion)
     fields = together(fields, joined, heights_uv)
     dropped = last_drops(fields, units, fits, clean, params)
     dropped |= {u: ("merge", int(templates.ids[into]), reason) for u, (into, reason) in joined.items()}
@@ -84,7 +87,16 @@ def finish(
         channel_ids=clean.recording.channel_ids,
         trace_gain=clean.unit_per_sd / COUNTS_PER_SD,
     )
+    write_motion(motion, folder / MOTION_FOLDER)
     return replace(sorting, path=sorting.write(folder))
+
+
+def write_motion(motion: Motion | None, folder: Path) -> None:
+    """Write the motion, in place of an earlier sort's; see `Motion.save`."""
+    with readable_errors(folder.parent):
+        shutil.rmtree(folder, ignore_errors=True)
+        if motion is not None:
+            motion.save(folder)
 
 
 def divided(fields: Mapping[str, np.ndarray], units: Units, clean: Clean, motion: Motion) -> dict[int, tuple[int, str]]:

@@ -55,6 +55,7 @@ def _recordings_of(out: Path) -> tuple[Recording, Recording]:
         The input is not where it was, or the preprocessed traces were deleted.
     """
     from yass_dask import config
+    from yass_dask.phy.output import stage_of_traces
     from yass_dask.preprocess import measure_scale, preprocess
     from yass_dask.store import Store
 
@@ -65,7 +66,7 @@ def _recordings_of(out: Path) -> tuple[Recording, Recording]:
     backend = "numba"
     # Nothing is computed: the lazy stages are only asked to open what they made.
     scale = measure_scale(raw, params, backend).open(store.open("scale"))
-    return preprocess(raw, scale, params, backend).open(store.open("preprocess")).recording, raw
+    return preprocess(raw, scale, params, backend).open(store.open(stage_of_traces(out))).recording, raw
 
 
 def run_info(config: Path) -> str:

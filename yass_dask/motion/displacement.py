@@ -8,6 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
+from yass_dask.errors import InputError
+
+INFO_FILE = "spikeinterface_info.json"
+FILES = {
+    "displacement": "displacement_seg0.npy",
+    "uncertainty": "uncertainty_seg0.npy",
+    "times_s": "temporal_bins_s_seg0.npy",
+    "depths_um": "spatial_bins_um.npy",
+    "raster": "raster_seg0.npy",
+    "raster_depths_um": "raster_depths_um.npy",
+}
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -21,6 +33,10 @@ class Motion:
     """(n_times,) middles of the time bins"""
     depths_um: np.ndarray
     """(n_windows,) middles of the windows"""
+    raster: np.ndarray
+    """(n_times, n_raster) uint32, peaks from each depth"""
+    raster_depths_um: np.ndarray
+    """(n_raster,) middles of the raster's bins"""
     why_none: str = ""
 
     @property
@@ -50,14 +66,29 @@ class Motion:
         """Write a folder that SpikeInterface's `Motion.load` reads.
 
         `spikeinterface_info.json`, `displacement_seg0.npy` (n_times, n_windows) um, `temporal_bins_s_seg0.npy`, and
-        `spatial_bins_um.npy`; direction y. The uncertainty lies beside them, in `uncertainty_seg0.npy`.
+        `spatial_bins_um.npy`; direction y. Beside them lie `uncertainty_seg0.npy`, `raster_seg0.npy` and
+        `raster_depths_um.npy`, and the info says `why_none` motion is followed (empty: it is).
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "displacement_seg0.npy", self.displacement)
-        np.save(folder / "uncertainty_seg0.npy", self.uncertainty)
-        np.save(folder / "temporal_bins_s_seg0.npy", self.times_s)
-        np.save(folder / "spatial_bins_um.npy", self.depths_um)
+        for field, name in FILES.items():
+            np.save(folder / name, getattr(self, field))
         told = {"object": "Motion", "direction": "y", "interpolation_method": "linear", "num_segments": 1}
-        (folder / "spikeinterface_info.json").write_text(json.dumps(told, indent=4), encoding="utf-8")
+        (folder / INFO_FILE).write_text(json.dumps(told | {"why_none": self.why_none}, indent=4), encoding="utf-8")
         return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Motion:
+        """What `save` wrote; a sort writes it into `motion` in its output folder.
+
+        Raises
+        ------
+        InputError
+            It is not there.
+        """
+        folder = Path(folder)
+        missing = [name for name in (INFO_FILE, *FILES.values()) if not (folder / name).is_file()]
+        if missing:
+            raise InputError(f"{folder}: no {', '.join(missing)}; give the folder `motion` of a finished sort's output")
+        told = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+        return cls(**{field: np.load(folder / name) for field, name in FILES.items()}, why_none=told["why_none"])

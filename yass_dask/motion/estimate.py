@@ -52,9 +52,10 @@ def estimate(raster: Raster, params: MotionParams, backend: str) -> dict[str, np
         why = unsure(moved, uncertainty, params)
         if why:
             moved = np.zeros_like(moved)
-    told = np.frombuffer(why.encode(), np.uint8)
     return {
-        "displacement": moved, "uncertainty": uncertainty, "times_s": times, "depths_um": middles, "why_none": told,
+        "displacement": moved, "uncertainty": uncertainty, "times_s": times, "depths_um": middles,
+        "raster": counts.sum(axis=(1, 2), dtype=np.uint32), "raster_depths_um": raster.depths,
+        "why_none": np.frombuffer(why.encode(), np.uint8),
     }  # fmt: skip
 
 

@@ -23,7 +23,9 @@ def follow_motion(
     keep: Callable, recording: Recording, clean: Clean, noise: Noise, params: MotionParams,
     detecting: DetectParams, conditioning: PreprocessParams, backend: str,
 ) -> tuple[Clean, Noise, Motion | None]:  # fmt: skip
-    """Traces as if the tissue had not moved, their noise, and the motion; what was given, and None, where it is none.
+    """Traces as if the tissue had not moved, their noise, and the motion; what was given where it is none.
+
+    The motion is None where it was not looked for.
 
     Parameters
     ----------
@@ -39,6 +41,6 @@ def follow_motion(
     motion: Motion = keep("motion", estimate_motion(raster, params, backend))
     _log.info("motion: %s", motion)
     if motion.is_none:
-        return clean, noise, None
+        return clean, noise, motion
     still = keep("still", hold_still(clean, motion, recording, params))
     return still, keep("still_noise", measure_noise(still, conditioning, backend)), motion

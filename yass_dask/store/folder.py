@@ -40,6 +40,7 @@ EXPORTS = (
     "metadata.yaml",
     "yass.log",
     "phy",
+    "motion",
     PROFILE,
 )
 """What a sort writes beside the zarr group: `clean` deletes these and nothing else."""
