@@ -12,6 +12,7 @@ import pytest
 from yass_dask import from_array, simulate, sort
 from yass_dask.detect import DetectParams
 from yass_dask.errors import InputError
+from yass_dask.evaluate import Spikes, compare
 from yass_dask.geometry import Probe
 from yass_dask.kernels.localize_numpy import localize
 from yass_dask.motion import Motion, MotionParams, join_divided
@@ -22,7 +23,9 @@ from yass_dask.motion.raster import MOST_BLOCKS, N_SIZES, Raster, grid, measure_
 from yass_dask.motion.register import solve
 from yass_dask.motion.traces import Stiller, hold_still
 from yass_dask.noise import Noise
+from yass_dask.phy.output import stage_of_traces
 from yass_dask.pipeline import SortParams
+from yass_dask.plot import plot_motion
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale
 from yass_dask.recording import Recording
 from yass_dask.results import together
@@ -319,6 +322,43 @@ def test_without_motion_the_sort_is_the_same_byte_for_byte(tmp_path):
         assert (folder / "motion").exists() == follow and (not follow or Motion.load(folder / "motion").is_none)
         digests.add(hashlib.sha256((folder / "spike_train.npy").read_bytes()).hexdigest())
     assert len(digests) == 1
+
+
+def moved(traces: np.ndarray, steps: np.ndarray, length: int) -> np.ndarray:
+    """Traces of a column of contacts whose tissue moved up by so many contacts, for `length` samples each."""
+    parts = [np.roll(traces[k * length : (k + 1) * length], step, axis=1) for k, step in enumerate(steps)]
+    return np.concatenate(parts)
+
+
+def test_a_sort_follows_the_tissue(tmp_path):
+    """A column of contacts, its tissue up and down by a contact (25 um): every unit is found, and whole."""
+    made = simulate(n_channels=20, seconds=20, n_units=6, seed=5, snr=(10, 25), geometry="linear")
+    steps = np.array([0, 1, 0, 1, 1, 0, 1, 0, 0, 1])
+    inside = (made.unit_positions[:, 1] > 50) & (made.unit_positions[:, 1] < 425)
+    assert inside.sum() >= 4
+    traces = moved(made.traces, steps, 2 * 30000)
+    recording = from_array(traces, made.sampling_rate, made.positions, made.gain_to_uv)
+    sorting = sort(recording, tmp_path, SortParams(n_refinements=1), client=Executor("sync"))
+    motion = Motion.load(tmp_path / "motion")
+    assert not motion.is_none
+    path = motion.displacement.mean(axis=1)
+    expected = 25.0 * steps[(motion.times_s / 2).astype(int)]
+    error = path - expected
+    assert np.median(np.abs(error - np.median(error))) < 2.0
+    truth, found = Spikes(made.spike_times, made.spike_labels), Spikes(sorting.sample_index, sorting.unit_index)
+    accuracy = {unit.unit_id: unit.accuracy for unit in compare(truth, found, made.sampling_rate).units}
+    assert min(accuracy[unit] for unit in np.flatnonzero(inside)) > 0.8
+    assert stage_of_traces(tmp_path) == "still"
+    figure = plot_motion(motion)
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["peaks as they came", "held still"]
+    before, after = (np.asarray(axes.collections[0].get_array()) for axes in figure.axes[:2])
+    assert _sharpness(after) > 1.2 * _sharpness(before)
+
+
+def _sharpness(image: np.ndarray) -> float:
+    """How much of the peaks' mean over time is variation over depth."""
+    profile = image.reshape(len(image), -1).mean(axis=1)
+    return float(profile.std() / profile.mean())
 
 
 # --- the result ---------------------------------------------------------------------------------------------
