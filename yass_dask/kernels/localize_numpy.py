@@ -43,12 +43,12 @@ def localize(
         local = sites[site][sites[site] < n_channels]
         snippets = traces[(rows[mine, None] + around)[:, :, None], local]
         main = traces[rows[mine, None] + around, site]
-        main = main / np.maximum(np.linalg.norm(main, axis=1, keepdims=True), 1e-9)
+        main = main.astype(np.float64) / np.maximum(np.linalg.norm(main, axis=1, keepdims=True), 1e-9)
         sizes = np.einsum("nt,ntc->nc", main, snippets)
         offsets = positions[local] - positions[site]
         distance = np.sqrt(((grid[:, None, :2] - offsets) ** 2).sum(axis=2) + grid[:, 2:] ** 2)
         seen = 1 / distance
-        seen = (seen / np.linalg.norm(seen, axis=1, keepdims=True)).astype(np.float32)
+        seen /= np.linalg.norm(seen, axis=1, keepdims=True)
         explained = np.maximum(sizes @ seen.T, 0) ** 2
         best = explained.max(axis=1, keepdims=True)
         left = (sizes**2).sum(axis=1, keepdims=True) - best

@@ -49,19 +49,22 @@ class Stiller:
 
     def chunk(self, overlapped: np.ndarray | Rows, chunk: Chunk) -> np.ndarray:
         """int16 traces of one chunk."""
-        still = np.empty((chunk.stop - chunk.start, self.clean.recording.n_channels), np.int16)
+        n_channels, backend = self.clean.recording.n_channels, self.clean.backend
+        still = np.empty((chunk.stop - chunk.start, n_channels), np.int16)
+        counts_of: dict[str, Any] = {"median": np.zeros(n_channels, np.float32), "bar": np.inf}
+        counts_of["factor"] = np.full(n_channels, COUNTS_PER_SD, np.float32)
         step = -(-chunk.block_samples // STEPS_PER_BLOCK)
         moved, filters, channels = None, None, None
-        for block in read_ahead(blocks(overlapped, chunk, 0), self.clean.backend in GPU):
-            traces = on_host(self.clean.to_sd(block.traces, block.start))
+        for block in read_ahead(blocks(overlapped, chunk, 0), backend in GPU):
+            traces = self.clean.to_sd(block.traces, block.start)
             core = still[block.start - chunk.start : block.stop - chunk.start]
             for first in range(0, len(core), step):
                 now = self.displacement(block.start + first + step // 2)
                 if moved is None or not np.array_equal(now, moved):
                     moved, (filters, channels) = now, self.weights(now)
                 some = traces[first : first + step]
-                moved_back = on_host(kernel("whiten", self.clean.backend)(some, filters=filters, channels=channels))
-                counts = np.clip(np.rint(moved_back * COUNTS_PER_SD), -32768, 32767)
+                there = kernel("whiten", backend)(some, filters=filters, channels=channels)
+                counts, _ = on_host(kernel("quantize", backend)(there, **counts_of))
                 core[first : first + step] = counts[: len(core) - first]
         return still
 
