@@ -87,13 +87,13 @@ class Walk:
     @contextlib.contextmanager
     def running(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """`session.running`, with a keep that notes what it is given."""
-        with session.running(*args, **kwargs) as (keep, folder, shown):
+        with session.running(*args, **kwargs) as (keep, folder, shown, backend):
 
             def noting(name: str, lazy: Any) -> Any:
                 self.kept[name] = lazy
                 return keep(name, lazy)
 
-            yield noting, folder, shown
+            yield noting, folder, shown, backend
             self.computed = dict(keep.computed)
 
 

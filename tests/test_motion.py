@@ -260,6 +260,7 @@ def test_hours_are_looked_at_in_no_more_blocks(hours):
     step = -(-clean.recording.n_blocks // MOST_BLOCKS)
     looked_at = len(range(0, clean.recording.n_blocks, step))
     assert MOST_BLOCKS // 2 <= looked_at <= MOST_BLOCKS and len(lazy.parts) <= looked_at
+    hold_still(clean, steady(np.zeros(2)), clean.recording.with_chunks(3600), PARAMS)
 
 
 def test_the_estimate_of_hours_is_bounded_and_right():

@@ -45,8 +45,8 @@ def estimate(raster: Raster, params: MotionParams, backend: str) -> dict[str, np
     if not why:
         bin_s = float(np.median(np.diff(times)))
         how = (step, windows, max(1, round(params.horizon_s / bin_s)), params.max_shift_um, backend)
-        moved, _ = register(counts.sum(axis=1), *how)
-        one, other = (register(counts[:, half], *how)[0] for half in (0, 1))
+        moved = register(counts[:, 0] + counts[:, 1], *how)
+        one, other = (register(counts[:, half], *how) for half in (0, 1))
         squares = uniform_filter1d((0.5 * (one - other)) ** 2, min(UNCERTAIN_OVER, len(times)), axis=0)
         uncertainty = np.sqrt(np.maximum(squares, 0))
         why = unsure(moved, uncertainty, params)
@@ -65,7 +65,8 @@ def binned(raster: Raster, bin_s: float) -> tuple[np.ndarray, np.ndarray]:
     step_s = float(np.median(np.diff(samples))) / raster.sampling_rate if len(samples) > 1 else bin_s
     together = max(1, round(bin_s / step_s))
     starts = np.arange(0, max(len(samples) - together + 1, 1), together)
-    counts = np.add.reduceat(np.asarray(raster.table["counts"][:]), starts, axis=0)
+    counts = np.asarray(raster.table["counts"][:])
+    counts = counts if together == 1 else np.add.reduceat(counts, starts, axis=0)
     middles = np.add.reduceat(samples, starts) / np.diff([*starts, len(samples)])
     return counts, middles / raster.sampling_rate
 

@@ -13,7 +13,7 @@ from scipy.sparse.linalg import cg
 
 from yass_dask.backends import kernel
 
-SMOOTH_UM, SMOOTH_SIZES = 6.0, 0.7
+SMOOTH_UM, SMOOTH_SIZES, TRUNCATED_SD = 6.0, 0.7, 4.0
 """Histograms are smoothed over depth and over steps of size."""
 LAG_RATIO = 1.25
 """Lags between compared images grow by this: each is compared with some 30 others, near and far."""
@@ -41,9 +41,11 @@ def windows_of(depths: np.ndarray, width_um: float, beyond_um: float) -> tuple[n
 
 def smoothed(counts: np.ndarray, step_um: float) -> np.ndarray:
     """Images (n_times, n_sizes, n_depths) float32 of counts: smooth, and not ruled by what fires most."""
-    images = gaussian_filter1d(counts.astype(np.float32), SMOOTH_UM / step_um, axis=2, mode="constant")
-    images = np.sqrt(np.maximum(gaussian_filter1d(images, SMOOTH_SIZES, axis=1, mode="constant"), 0))
-    return images.astype(np.float32)
+    images = gaussian_filter1d(
+        counts.astype(np.float32), SMOOTH_UM / step_um, axis=2, mode="constant", truncate=TRUNCATED_SD
+    )
+    images = gaussian_filter1d(images, SMOOTH_SIZES, axis=1, mode="constant")
+    return np.sqrt(np.maximum(images, 0, out=images), out=images)
 
 
 def pairs_within(n_times: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,8 +60,8 @@ def pairs_within(n_times: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
 
 def register(
     counts: np.ndarray, step_um: float, windows: np.ndarray, horizon: int, max_shift_um: float, backend: str
-) -> tuple[np.ndarray, float]:
-    """Displacement of each window at each time, whose median over time is 0; and how alike the pairs are, on average.
+) -> np.ndarray:
+    """Displacement of each window at each time, whose median over time is 0.
 
     Parameters
     ----------
@@ -69,19 +71,31 @@ def register(
 
     Returns
     -------
-    (n_times, n_windows) float64 um, (n_windows,) likeness
+    (n_times, n_windows) float64 um
     """
-    images = smoothed(counts, step_um)
-    first, second = pairs_within(len(images), horizon)
+    first, second = pairs_within(len(counts), horizon)
     reach = max(1, round(max_shift_um / step_um))
-    found = [
-        kernel("pair_shifts", backend)(images, first=first, second=second, window=window, reach=reach)
-        for window in windows
-    ]
+    found = [_shifts(counts, step_um, window, first, second, reach, backend) for window in windows]
     shifts = np.stack([shift for shift, _ in found]).astype(np.float64) * step_um
     alike = np.stack([likeness for _, likeness in found]).astype(np.float64)
-    moved = solve(len(images), first, second, shifts, np.maximum(alike - UNLIKE, 0) ** 2)
-    return moved - np.median(moved, axis=0), float(alike.mean()) if alike.size else 0.0
+    moved = solve(len(counts), first, second, shifts, np.maximum(alike - UNLIKE, 0) ** 2)
+    still: np.ndarray = moved - np.median(moved, axis=0)
+    return still
+
+
+def _shifts(
+    counts: np.ndarray, step_um: float, window: np.ndarray, first: np.ndarray, second: np.ndarray, reach: int,
+    backend: str,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Shifts of the pairs under a window, in bins, and likeness; images are made of what it may see only."""
+    under = np.flatnonzero(window)
+    beyond = reach + int(np.ceil(TRUNCATED_SD * SMOOTH_UM / step_um))
+    seen = slice(max(int(under[0]) - beyond, 0), int(under[-1]) + 1 + beyond)
+    images = smoothed(counts[:, :, seen], step_um)
+    shifts, likeness = kernel("pair_shifts", backend)(
+        images, first=first, second=second, window=window[seen], reach=reach
+    )
+    return shifts, likeness
 
 
 def solve(n_times: int, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, weights: np.ndarray) -> np.ndarray:
