@@ -15,6 +15,7 @@ from yass_dask.errors import InputError
 from yass_dask.evaluate import Spikes, compare
 from yass_dask.geometry import Probe
 from yass_dask.kernels.localize_numpy import localize
+from yass_dask.likely import Fits
 from yass_dask.motion import Motion, MotionParams, join_divided
 from yass_dask.motion.estimate import estimate, estimate_motion
 from yass_dask.motion.joining import shared_rate
@@ -28,7 +29,7 @@ from yass_dask.pipeline import SortParams
 from yass_dask.plot import plot_motion
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale
 from yass_dask.recording import Recording
-from yass_dask.results import together
+from yass_dask.results import surest, together
 from yass_dask.runtime import Executor
 from yass_dask.simulate.layout import contact_positions
 from yass_dask.sources import ArraySource
@@ -428,6 +429,13 @@ def test_independent_units_share_their_rates():
     always = rng.uniform(-25, 25, 4000)
     assert shared_rate(rng.uniform(-25, 25, 300), rng.uniform(-25, 25, 2000), always) > 0.75
     assert shared_rate(rng.uniform(-25, 0, 300), rng.uniform(0, 25, 2000), always) < 0.1
+
+
+def test_a_joined_unit_is_as_sure_as_its_surest_member():
+    fits = Fits(np.zeros(3), np.array([0.9, 0.2, 0.8]), np.array([0.6, 0.5, 1.0]))
+    found = surest(fits, {2: (0, "why")})
+    np.testing.assert_array_equal(found.accuracy, [0.9, 0.2, 0.8])
+    np.testing.assert_array_equal(found.centre, [1.0, 0.5, 1.0])
 
 
 def test_spikes_of_joined_units_keep_their_size():

@@ -54,7 +54,7 @@ def finish(
     fields = {name: values[likely] for name, values in fields.items()}
     heights_uv = np.abs(templates.dense() * clean.unit_per_sd).max(axis=(1, 2), initial=0)
     joined = {} if motion is None or motion.is_none else divided(fields, units, clean, motion)
-    fields = together(fields, joined, heights_uv)
+    fields, fits = together(fields, joined, heights_uv), surest(fits, joined)
     dropped = last_drops(fields, units, fits, clean, params)
     dropped |= {u: ("merge", int(templates.ids[into]), reason) for u, (into, reason) in joined.items()}
     audit += [{"unit": int(templates.ids[u]), "action": action, "into": into, "reason": reason}
@@ -121,6 +121,15 @@ def together(
     scale = (heights / np.maximum(heights[into], 1e-9)).astype(fields["amplitude"].dtype)
     units = fields["unit_index"]
     return dict(fields) | {"unit_index": into[units], "amplitude": fields["amplitude"] * scale[units]}
+
+
+def surest(fits: Fits, joined: Mapping[int, tuple[int, str]]) -> Fits:
+    """A joined unit is no noise if one of its members is none: what the surest of them says holds for it."""
+    accuracy, centre = fits.accuracy.copy(), fits.centre.copy()
+    for u, (into, _) in joined.items():
+        accuracy[into] = max(accuracy[into], fits.accuracy[u])
+        centre[into] = max(centre[into], fits.centre[u])
+    return fits._replace(accuracy=accuracy, centre=centre)
 
 
 def last_drops(
