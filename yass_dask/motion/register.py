@@ -40,12 +40,16 @@ def windows_of(depths: np.ndarray, width_um: float, beyond_um: float) -> tuple[n
 
 
 def smoothed(counts: np.ndarray, step_um: float) -> np.ndarray:
-    """Images (n_times, n_sizes, n_depths) float32 of counts: smooth, and not ruled by what fires most."""
+    """Images (n_times, n_sizes, n_depths) float32 of counts: smooth, not ruled by what fires most, and brighter the
+    larger the peaks are, whose places are the surer.
+    """
     images = gaussian_filter1d(
         counts.astype(np.float32), SMOOTH_UM / step_um, axis=2, mode="constant", truncate=TRUNCATED_SD
     )
     images = gaussian_filter1d(images, SMOOTH_SIZES, axis=1, mode="constant")
-    return np.sqrt(np.maximum(images, 0, out=images), out=images)
+    bright = 1 + np.arange(images.shape[1], dtype=np.float32)[:, None]
+    smooth: np.ndarray = np.sqrt(np.maximum(images, 0)) * bright
+    return smooth
 
 
 def pairs_within(n_times: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
