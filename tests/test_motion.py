@@ -22,7 +22,7 @@ from yass_dask.motion.joining import shared_rate
 from yass_dask.motion.params import is_followed
 from yass_dask.motion.raster import MOST_BLOCKS, N_SIZES, Raster, grid, measure_raster
 from yass_dask.motion.register import solve
-from yass_dask.motion.traces import Stiller, hold_still
+from yass_dask.motion.traces import Stiller, footprint_of, hold_still
 from yass_dask.noise import Noise
 from yass_dask.phy.output import stage_of_traces
 from yass_dask.pipeline import SortParams
@@ -294,6 +294,17 @@ def test_a_step_of_a_contact_is_undone_exactly_whatever_the_chunks():
         recording = clean.recording.with_chunks(chunk_blocks)
         still = hold_still(clean, motion, recording, PARAMS).traces.compute(scheduler="sync")
         np.testing.assert_array_equal(still[:, :-1], traces[:, 1:])
+
+
+@pytest.mark.parametrize("pitch", [5.0, 15.0, 25.0, 40.0])
+def test_weights_do_not_raise_the_noise(pitch):
+    positions = np.stack([pitch * (np.arange(40) % 2), pitch * (np.arange(40) // 2)], axis=1)
+    clean = clean_of(np.zeros((100, 40), np.int16), positions)
+    footprint = footprint_of(clean.recording.probe, PARAMS.footprint_um)
+    for share in (0.1, 0.3, 0.5, 0.8):
+        filters, _ = Stiller(clean, steady(np.zeros(1)), footprint).weights(np.full(40, share * pitch))
+        noise = (filters**2).sum(axis=1)
+        assert noise[10:30].max() < 1 and noise.max() < 1.3  # at the ends it is extrapolated
 
 
 def test_weights_leave_out_bad_channels_and_other_shanks():

@@ -9,6 +9,7 @@ import numpy as np
 
 from yass_dask.backends import GPU, kernel, on_host
 from yass_dask.chunked import Chunk, LazyTraces, Rows, blocks, chunk_tasks, joined_traces, read_ahead
+from yass_dask.geometry import Probe
 from yass_dask.motion.displacement import Motion
 from yass_dask.motion.params import MotionParams
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
@@ -16,6 +17,7 @@ from yass_dask.recording import Recording
 
 N_NEAREST = 16
 """Channels that a place is interpolated from."""
+MOST_SPACINGS = 1.2
 STEPS_PER_BLOCK = 4
 """The displacement is constant over this share of a block."""
 ROUNDED_UM = 0.5
@@ -29,7 +31,7 @@ def hold_still(clean: Clean, motion: Motion, recording: Recording, params: Motio
     ----------
     recording : the one that was sorted, whose chunks are as long as a task may write
     """
-    stiller = Stiller(clean, motion, params.footprint_um)
+    stiller = Stiller(clean, motion, footprint_of(clean.recording.probe, params.footprint_um))
     pieces = clean.recording.with_chunks(recording.chunk_blocks, recording.part_blocks)
     tasks = chunk_tasks("still", stiller.chunk, pieces, 0)
 
@@ -37,6 +39,20 @@ def hold_still(clean: Clean, motion: Motion, recording: Recording, params: Motio
         return replace(clean, recording=replace(clean.recording, source=source))
 
     return LazyTraces(joined_traces(tasks, pieces, np.int16), params, 1, reopen)
+
+
+def footprint_of(probe: Probe, most_um: float) -> float:
+    """Extent of the field between the contacts: on dense probes less, or weights would grow and raise the noise."""
+    apart = [positions_apart(probe.positions[probe.shanks == shank]) for shank in np.unique(probe.shanks)]
+    return min(most_um, MOST_SPACINGS * float(np.median(np.concatenate(apart))))
+
+
+def positions_apart(positions: np.ndarray) -> np.ndarray:
+    """(n,) um from each contact to the nearest other one."""
+    distance = np.linalg.norm(positions[:, None] - positions, axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    nearest: np.ndarray = distance.min(axis=1)
+    return nearest
 
 
 @dataclass(frozen=True)
