@@ -1,4 +1,4 @@
-# make demo | test | lint | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-gpu | clean.
+# make demo | test | test-zarr3 | lint | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-gpu | clean.
 # PYTHON=/path/to/python3.12 chooses another interpreter.
 
 VENV := .venv
@@ -9,9 +9,10 @@ PACKAGE := $(VENV)/package-$(CONTENT)
 TOOLS := $(VENV)/tools-$(CONTENT)
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
   $(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+ZARR3 := .venv-zarr3/made-$(CONTENT)
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
+.PHONY: demo test test-zarr3 lint coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
 
 demo: $(PACKAGE)
 	$(BIN)/yass demo demo
@@ -19,9 +20,20 @@ demo: $(PACKAGE)
 test: $(TOOLS)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --junitxml=build/tests.xml
 
+# The tests of the store and of a sort with zarr 3: SpikeInterface, which the other tests need, asks for zarr 2.
+test-zarr3: $(ZARR3)
+	.venv-zarr3/bin/python -m pytest $(PYTEST_ARGS) tests/test_store.py tests/test_readers.py tests/test_sort_same_answer.py
+
 lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# What YASS's documentation promises: docs/yass-coverage.md from the tests' marks, and the proof that they look.
+coverage-table: $(TOOLS)
+	$(BIN)/python tests/coverage_rows.py table
+
+coverage-check: $(TOOLS)
+	$(BIN)/python tests/coverage_rows.py check
 
 # The accuracy benchmark. Choose with DATASETS="np32 mea49" SORTERS="yass_dask lupin" SEEDS="1 2 3" DATA=folder of the
 # real templates, for hybrids; OPTIONS takes the rest (--oracle, --resume, --jobs 1, --timeout 3600).
@@ -74,6 +86,12 @@ $(PACKAGE):
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(ZARR3):
+	$(PYTHON) -m venv --clear .venv-zarr3
+	.venv-zarr3/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'zarr>=3' hypothesis pytest \
+	  pytest-xdist
 	touch $@
 
 $(TOOLS): $(PACKAGE)

@@ -12,6 +12,8 @@ from yass_dask.pipeline import SortParams
 from yass_dask.runtime import Executor
 from yass_dask.simulate import Simulation
 
+pytest_plugins = ["zeros"]
+
 
 class Sorted(NamedTuple):
     """A sorted recording; `folder` is shared by the tests: copy it before writing into it."""

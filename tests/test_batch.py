@@ -74,7 +74,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def yass(folder: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "yass_dask", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

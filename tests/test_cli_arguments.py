@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from yass_dask import commands
+from yass_dask.backends import on_gpu
 from yass_dask.cli import app
 from yass_dask.commands import SortOptions, output_folder
 from yass_dask.errors import InputError
@@ -72,6 +74,7 @@ def test_help_lists_the_commands_and_no_hidden_one() -> None:
     assert "demo" not in listed
 
 
+@pytest.mark.coverage_row("A0.3")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command(command: str) -> None:
     code, out, err = yass(command, "--help")
@@ -88,6 +91,7 @@ def test_help_of_sort_lists_its_options() -> None:
         assert option in out
 
 
+@pytest.mark.coverage_row("A0.3")
 def test_version() -> None:
     code, out, _ = yass("--version")
     assert (code, out) == (0, f"yass {version('yass-dask')}\n")
@@ -118,6 +122,7 @@ def test_sort_with_nothing_but_a_config(asked: Asked) -> None:
     assert asked["progress"]
 
 
+@pytest.mark.coverage_row("A2.2", "A2.3", "A2.4")
 @pytest.mark.parametrize(
     ("arguments", "name", "value"),
     [
@@ -225,10 +230,10 @@ def test_config_that_is_not_there(tmp_path: Path, command: str) -> None:
     assert message == f"yass: {tmp_path / 'absent.yaml'}: no such configuration file\n"
 
 
-@pytest.mark.parametrize("backend", ["jax", "cupy"])
-def test_backend_without_kernels(config_file: Path, backend: str) -> None:
-    message = told_in_one_message(["sort", config_file, "--backend", backend])
-    assert f"backend '{backend}' has no kernels yet" in message
+@pytest.mark.skipif(on_gpu("cupy"), reason="no GPU is missing here")
+def test_backend_without_a_gpu(config_file: Path) -> None:
+    message = told_in_one_message(["sort", config_file, "--backend", "cupy"])
+    assert "backend 'cupy' needs CuPy and a GPU that it finds; missing on this machine" in message
     assert not (config_file.parent / "tmp").exists()
 
 
@@ -268,6 +273,7 @@ def test_all_problems_of_a_config_are_told(config_file: Path) -> None:
 # Where results go
 
 
+@pytest.mark.coverage_row("A2.4")
 @pytest.mark.parametrize(
     ("output_dir", "told"),
     [("tmp/", "root/tmp"), ("a/../b", "root/b"), ("../beside", "beside"), (".", "root")],
@@ -283,6 +289,7 @@ def test_output_folder_is_within_the_root(config_file: Path, output_dir: str, to
     assert output_folder(load(config_file), Path(output_dir)) == config_file.parent / told
 
 
+@pytest.mark.coverage_row("A2.4")
 def test_absolute_output_folder_stays(config_file: Path) -> None:
     from yass_dask.config import load
 
@@ -375,7 +382,7 @@ def test_compare_without_a_file(sorted_folder: Path, missing: str) -> None:
 def test_export_in_an_unknown_format(tmp_path: Path) -> None:
     code, _, err = yass("export", tmp_path, "--format", "nex")
     assert code == 2
-    assert "--format is 'nex': only phy can be written" in err
+    assert "--format is 'nex': allowed are phy, npz, nwb" in err
 
 
 @pytest.mark.parametrize("content", ["absent", "empty"])
@@ -389,6 +396,7 @@ def test_export_of_nothing(tmp_path: Path, content: str) -> None:
     assert not (out / "phy").exists()
 
 
+@pytest.mark.coverage_row("A2.8")
 @pytest.mark.parametrize(
     ("arguments", "target"), [([], "phy"), (["--format", "phy"], "phy"), (["-o", "elsewhere"], None)]
 )
@@ -402,7 +410,8 @@ def test_export_goes_where_it_should(
         return folder / "params.py"
 
     monkeypatch.setattr("yass_dask.sorting.Sorting.open", lambda path: f"sorting in {path}")
-    monkeypatch.setattr(commands.tools, "_recordings_of", lambda path: (f"clean in {path}", f"raw in {path}"))
+    clean = SimpleNamespace(recording=f"clean in {tmp_path}")
+    monkeypatch.setattr(commands.tools, "clean_of_sort", lambda path: (clean, f"raw in {path}"))
     monkeypatch.setattr("yass_dask.phy.export", export)
     code, out, _ = yass("export", tmp_path, *arguments)
     folder = tmp_path / target if target else Path("elsewhere")

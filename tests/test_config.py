@@ -131,6 +131,7 @@ def line_of(raw: Any, key: str) -> str:
     return lines[0]
 
 
+@pytest.mark.coverage_row("A1.1", "A1.2", "A1.4", "A1.5", "A1.8")
 def test_documented_file_loads(tmp_path: Path) -> None:
     write_files(tmp_path / "data/retina", n_channels=49)
     (tmp_path / "config.yaml").write_text(DOCUMENTED, encoding="utf-8")
@@ -153,6 +154,7 @@ def test_documented_file_loads(tmp_path: Path) -> None:
     assert loaded.params == {}
 
 
+@pytest.mark.coverage_row("A1.1")
 def test_root_is_relative_to_the_file_not_to_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +164,7 @@ def test_root_is_relative_to_the_file_not_to_the_working_directory(
     assert config.load("project/config.yaml").root == tmp_path / "project/data/retina"
 
 
+@pytest.mark.coverage_row("A1.16")
 def test_root_of_a_mapping_is_relative_to_the_working_directory(
     raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +180,7 @@ def test_mapping_is_not_changed(raw: dict[str, Any]) -> None:
     assert yaml.safe_dump(raw) == before
 
 
+@pytest.mark.coverage_row("A1.6")
 def test_max_processes_are_the_cores(raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 5})
     assert config.load(raw).resources.processes == 3
@@ -218,6 +222,7 @@ def test_numpy_values_and_paths_in_a_mapping(raw: dict[str, Any], tmp_path: Path
     assert loaded.recordings.bad_channels == (2,)
 
 
+@pytest.mark.coverage_row("A1.7")
 @pytest.mark.parametrize("dtype", ["int16", "uint16", "int32", "float32", "float64", "<i2", ">i2"])
 def test_any_real_dtype(raw: dict[str, Any], tmp_path: Path, dtype: str) -> None:
     write_files(tmp_path, dtype=dtype)
@@ -264,6 +269,7 @@ def test_several_files_follow_each_other(raw: dict[str, Any], tmp_path: Path) ->
     np.testing.assert_array_equal(recording.source.read(99, 101)[:, 0], [99 * N_CHANNELS, 7])
 
 
+@pytest.mark.coverage_row("A1.12")
 def test_header_and_order_reach_the_reader(raw: dict[str, Any], tmp_path: Path) -> None:
     traces = np.arange(10 * N_CHANNELS, dtype=np.int16).reshape(10, N_CHANNELS)
     (tmp_path / "data.bin").write_bytes(b"x" * 24 + traces.T.tobytes())
@@ -280,6 +286,7 @@ def test_excluded_periods_are_joined_and_cut(raw: dict[str, Any]) -> None:
 # Sizes
 
 
+@pytest.mark.coverage_row("A1.4")
 @pytest.mark.parametrize(
     ("text", "n_bytes"),
     [
@@ -334,6 +341,7 @@ BAD_SIZES = [
 ]
 
 
+@pytest.mark.coverage_row("A1.4")
 @pytest.mark.parametrize("value", BAD_SIZES)
 def test_bad_sizes(raw: dict[str, Any], value: Any) -> None:
     raw["resources"]["max_memory"] = value
@@ -418,6 +426,7 @@ BAD_VALUES = [
 ]
 
 
+@pytest.mark.coverage_row("A1.7", "A1.8", "A1.14")
 @pytest.mark.parametrize(("key", "value", "allowed"), BAD_VALUES)
 def test_bad_value_is_told(raw: dict[str, Any], key: str, value: Any, allowed: str) -> None:
     section, _, name = key.partition("[")[0].partition(".")
@@ -429,6 +438,7 @@ def test_bad_value_is_told(raw: dict[str, Any], key: str, value: Any, allowed: s
     assert allowed in line
 
 
+@pytest.mark.coverage_row("A1.2", "A1.14")
 @pytest.mark.parametrize(
     "key",
     [
@@ -459,11 +469,12 @@ def test_section_that_is_none(raw: dict[str, Any], section: str, content: Any) -
     assert line_of(raw, section)
 
 
+@pytest.mark.coverage_row("A1.14")
 @pytest.mark.parametrize(
     ("section", "name", "hint"),
     [
         (None, "recording", "did you mean recordings?"),
-        (None, "qqqq", "allowed here: data, resources, recordings, cluster, params"),
+        (None, "qqqq", "allowed here: data, resources, recordings, cluster, templates, params"),
         (None, "dtype", "dtype belongs to the section recordings"),
         ("recordings", "spike_size", "did you mean spike_size_ms?"),
         ("recordings", "max_memory", "max_memory belongs to the section resources"),
@@ -509,6 +520,7 @@ def test_all_problems_at_once(raw: dict[str, Any], tmp_path: Path, stub_params: 
     ]
 
 
+@pytest.mark.coverage_row("A1.2")
 def test_files_are_checked_though_other_keys_are_wrong(raw: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "data.bin").write_bytes(b"x" * 801)
     del raw["data"]["geometry"]
@@ -539,6 +551,7 @@ def test_error_names_the_file(tmp_path: Path) -> None:
 # Files that do not fit
 
 
+@pytest.mark.coverage_row("A1.3", "A1.9")
 def test_geometry_of_another_probe(raw: dict[str, Any], tmp_path: Path) -> None:
     np.save(tmp_path / "geometry.npy", 20.0 * np.arange(12).reshape(6, 2))
     line = line_of(raw, "data.geometry")
@@ -546,6 +559,7 @@ def test_geometry_of_another_probe(raw: dict[str, Any], tmp_path: Path) -> None:
     assert "recordings.n_channels is 4" in line
 
 
+@pytest.mark.coverage_row("A1.9")
 def test_size_is_no_multiple_of_the_channels(raw: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "data.bin").write_bytes(b"x" * 803)
     line = line_of(raw, "recordings.n_channels")
@@ -683,6 +697,7 @@ def test_override_with_bad_yaml() -> None:
         config.override({}, ["detect.threshold_sd=["])
 
 
+@pytest.mark.coverage_row("A1.10", "A1.11")
 def test_waveform_keys_reach_the_stages_and_params_go_before_them():
     own = config.stage_params.of_recordings(spatial_radius=80, spike_size_ms=1.2)
     params = config.sort_params(config.stage_params.layered(own, {"detect": {"radius_um": 50.0}}))

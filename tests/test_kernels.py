@@ -26,6 +26,7 @@ import yass_dask.kernels
 from yass_dask import subsample
 from yass_dask.backends import on_gpu, on_host
 from yass_dask.kernels.bank import Spikes, no_spikes
+from yass_dask.kernels.network import Classifier, Denoiser
 
 BACKENDS = ("numpy", "numba", "jax", "cupy")
 
@@ -467,13 +468,61 @@ def pair_shifts_inputs() -> Iterator[Case]:
     yield Case("no pairs", (images,), pairs | {"window": hat, "first": np.arange(0), "second": np.arange(0)})
 
 
+# --- inputs of the networks ---------------------------------------------------------------------------------
+
+
+def some_classifier(n_window: int, n_neighbors: int, filters: tuple[int, ...]) -> Classifier:
+    first, second, *rest = filters
+    hidden = rest[0] if rest else 1
+    shapes = [(n_window, first), (first,), (first, second), (second,), (n_neighbors, second, hidden), (hidden,)]
+    draw = rng(n_window, n_neighbors, *filters)
+    shapes += [(hidden if rest else 0,), (1,)]
+    return Classifier(*(draw.normal(size=s).astype(np.float32) / max(1, s[0]) ** 0.5 for s in shapes))
+
+
+def some_denoiser(n_window: int) -> Denoiser:
+    left = n_window - 4 - 10
+    shapes = [(5, 16), (16,), (11, 16, 8), (8,), (left, 8, n_window), (n_window,), (n_window, n_window)]
+    draw = rng(n_window)
+    return Denoiser(*(0.3 * draw.normal(size=s).astype(np.float32) for s in shapes))
+
+
+def classify_inputs() -> Iterator[Case]:
+    draw = rng(12)
+    events = {
+        "rows": draw.integers(-40, 340, 300),
+        "channels": draw.integers(0, 5, (300, 3)),
+        "before": 9,
+        "limit": np.inf,
+    }
+    for filters in ((16, 8), (12, 5, 7)):
+        options = events | {"network": some_classifier(21, 3, filters)}
+        yield Case(f"over the edges, padding channels, {len(filters)} layers", (gaussian(300, 4),), options)
+    yield Case("large windows scaled down", (gaussian(300, 4),), options | {"limit": 2.5})
+    yield Case("no events", (gaussian(300, 4),), options | {"rows": events["rows"][:0],
+               "channels": events["channels"][:0]})  # fmt: skip
+    yield Case("no rows", (gaussian(0, 4),), options)
+    many = {"rows": draw.integers(0, 300, 3000), "channels": draw.integers(0, 5, (3000, 3)).astype(np.int32)}
+    yield Case("more than are taken at once", (np.asfortranarray(gaussian(300, 4)),), options | many)
+
+
+def denoise_inputs() -> Iterator[Case]:
+    network = some_denoiser(31)
+    yield Case("some", (gaussian(70, 31),), {"network": network})
+    yield Case("more than are taken at once", (gaussian(2100, 31),), {"network": network})
+    yield Case("one", (gaussian(1, 15),), {"network": some_denoiser(15)})
+    yield Case("none", (gaussian(0, 31),), {"network": network})
+
+
 INPUTS: dict[str, Callable[[], Iterator[Case]]] = {
     "accumulate": accumulate_inputs,
     "bandpass": bandpass_inputs,
     "beside": beside_inputs,
+    "classify": classify_inputs,
     "common_reference": common_reference_inputs,
     "coreset": coreset_inputs,
     "correlate": correlate_inputs,
+    "denoise": denoise_inputs,
     "filter_time": filter_time_inputs,
     "find_peaks": find_peaks_inputs,
     "localize": localize_inputs,
@@ -533,12 +582,15 @@ COMPARE: dict[str, Callable[[Any, Any, Case], None]] = {
     "bandpass": nearly(2e-5),
     # sums over some tens of neighbours
     "beside": nearly(2e-6),
+    # sums over windows, filters and channels, twice a layer
+    "classify": nearly(5e-6),
     "common_reference": same,
     "coreset": same,
     # transforms of a tile keep 6e-8 of its largest value a step
     "correlate": nearly(2e-6),
     # the same transforms
     "filter_time": nearly(2e-6),
+    "denoise": nearly(5e-6),
     "find_peaks": same,
     # responsibilities: float64, sums in another order
     "mixture": nearly(1e-7),

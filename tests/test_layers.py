@@ -33,6 +33,9 @@ STAGES = [
 ]
 """Stages are files or, past 300 lines, folders of that name."""
 
+TRAINING = "neuralnetwork/training_jax.py"
+"""The only file beside the kernels that needs JAX."""
+
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 60
 NAMELESS = {"utils", "util", "core", "base", "helpers", "helper", "common", "misc"}
@@ -109,11 +112,22 @@ def test_no_gpu_library_is_imported_but_by_its_kernels_and_what_they_share():
         ("cupy", "_cupy.py", {"kernels/cuda.py"}),
     ]:
         found = importers(library, f"{library}lib", f"{library}x")
-        assert found <= set(KERNELS), library
+        assert found - {TRAINING} <= set(KERNELS), library
         assert {name for name in found if not name.endswith(suffix)} == shared, library
         for name in shared:
             users = importers(f"yass_dask.kernels.{Path(name).stem}")
             assert {user for user in users if not user.endswith(suffix)} == set(), library
+
+
+def test_only_training_imports_what_needs_jax_and_only_when_it_begins():
+    """A sort runs networks without JAX: the training's file is imported inside the function that trains."""
+    module = f"yass_dask.{TRAINING.removesuffix('.py').replace('/', '.')}"
+    inside = {
+        name
+        for name in importers(module)
+        if not any(isinstance(node, ast.ImportFrom) and node.module == module for node in tree(name).body)
+    }
+    assert importers(module) == inside == {"neuralnetwork/waveforms.py"}
 
 
 def test_zarr_is_behind_the_store_and_its_source():

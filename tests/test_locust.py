@@ -46,7 +46,7 @@ def test_the_spikes_explain_what_crosses_the_threshold(out):
     store = Store(out)
     scale = measure_scale(raw, params.preprocess, "numba").open(store.open("scale"))
     clean = preprocess(raw, scale, params.preprocess, "numba").open(store.open("preprocess"))
-    units = refine._open(store.open(f"templates_{params.n_refinements - 1}"))
+    units = refine.open_units(store.open(f"templates_{params.n_refinements - 1}"))
     left = residual(clean, units.templates, Events(store.open("deconvolve")))
     before = clean.to_sd(clean.recording.source.read(0, clean.recording.n_samples))
     after = left.source.read(0, left.n_samples)

@@ -17,6 +17,7 @@ def lines_of(folder: Path) -> list[str]:
     return (folder / "yass.log").read_text(encoding="utf-8").splitlines()
 
 
+@pytest.mark.coverage_row("A3.6")
 def test_line_has_name_function_date_level_and_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with logging_to(tmp_path, "INFO"):
         logging.getLogger("yass_dask.detect").info("%d of %d chunks found", 3, 7)
@@ -37,6 +38,7 @@ def test_the_console_gets_the_message_and_a_warning_its_level(
     assert len(lines_of(tmp_path)) == 3
 
 
+@pytest.mark.coverage_row("A2.2")
 @pytest.mark.parametrize(("level", "n_lines"), [("debug", 3), ("INFO", 2), ("WARNING", 1), ("CRITICAL", 0)])
 def test_level_decides_what_is_logged(tmp_path: Path, level: str, n_lines: int) -> None:
     with logging_to(tmp_path, level) as logger:
@@ -73,6 +75,7 @@ def test_error_is_told_in_the_file_only(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.coverage_row("A3.5", "A13.1")
 def test_a_terminal_gets_colour_and_the_file_does_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,13 +20,13 @@ from yass_dask.motion import Motion, MotionParams, join_divided
 from yass_dask.motion.estimate import estimate, estimate_motion
 from yass_dask.motion.joining import shared_rate
 from yass_dask.motion.params import is_followed
+from yass_dask.motion.plot import plot_motion
 from yass_dask.motion.raster import MOST_BLOCKS, N_SIZES, Raster, grid, measure_raster
 from yass_dask.motion.register import solve
 from yass_dask.motion.traces import Stiller, footprint_of, hold_still
 from yass_dask.noise import Noise
 from yass_dask.phy.output import stage_of_traces
 from yass_dask.pipeline import SortParams
-from yass_dask.plot import plot_motion
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale
 from yass_dask.recording import Recording
 from yass_dask.results import surest, together
@@ -362,9 +362,9 @@ def test_a_sort_follows_the_tissue(tmp_path):
     accuracy = {unit.unit_id: unit.accuracy for unit in compare(truth, found, made.sampling_rate).units}
     assert min(accuracy[unit] for unit in np.flatnonzero(inside)) > 0.8
     assert stage_of_traces(tmp_path) == "still"
-    figure = plot_motion(motion)
-    assert [axes.get_title() for axes in figure.axes[:2]] == ["peaks as they came", "held still"]
-    before, after = (np.asarray(axes.collections[0].get_array()) for axes in figure.axes[:2])
+    panels = plot_motion(motion)
+    assert [axes.get_title() for axes in panels[:2]] == ["peaks as they came", "held still"]
+    before, after = (np.asarray(axes.collections[0].get_array()) for axes in panels[:2])
     assert _sharpness(after) > 1.2 * _sharpness(before)
 
 

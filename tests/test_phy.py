@@ -111,6 +111,7 @@ def test_params_are_plain_python(params, raw):
     }
 
 
+@pytest.mark.coverage_row("A2.8")
 def test_spikes_templates_and_channels(model, made):
     np.testing.assert_array_equal(model.spike_samples, made.spike_times)
     np.testing.assert_array_equal(model.spike_clusters, made.spike_labels)
@@ -313,6 +314,7 @@ def output_folder(made, folder, raw_bytes=None):
     return folder
 
 
+@pytest.mark.coverage_row("A2.8")
 def test_output_folder_is_enough(made, params, tmp_path):
     out = output_folder(made, tmp_path, made.traces.tobytes())
     written = export_output(out)

@@ -1,6 +1,7 @@
 """Plots draw what they say, and say what is missing."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,8 +50,7 @@ def recording():
 
 
 def test_templates_lie_where_their_contacts_lie(sorting):
-    figure = plot.plot_templates(sorting, n_channels=2)
-    axes = [panel for panel in figure.axes if panel.has_data()]
+    axes = plot.plot_templates(sorting, n_channels=2)
     assert [panel.get_title() for panel in axes] == ["unit 3 good", "unit 7 "]
     wave = axes[1].lines[0].get_ydata()
     assert wave.max() == 75
@@ -68,13 +68,12 @@ def test_autocorrelogram_counts_by_hand():
 
 
 def test_autocorrelograms_have_a_panel_a_unit(sorting):
-    figure = plot.plot_autocorrelograms(sorting, [7])
-    assert [panel.get_title() for panel in figure.axes] == ["unit 7, 94 spikes"]
+    axes = plot.plot_autocorrelograms(sorting, [7])
+    assert [panel.get_title() for panel in axes] == ["unit 7, 94 spikes"]
 
 
 def test_traces_with_spikes_and_residual(recording, sorting):
-    figure = plot.plot_traces(recording, 0.1, 0.15, sorting=sorting, residual=recording)
-    (axes,) = figure.axes
+    axes = plot.plot_traces(recording, 0.1, 0.15, sorting=sorting, residual=recording)
     seconds, first = axes.lines[0].get_data()
     np.testing.assert_allclose(first, recording.source.read(2000, 3000)[:, 0] * 0.5, atol=1e-4)
     assert (seconds[0], len(seconds)) == (0.1, 1000)
@@ -85,7 +84,7 @@ def test_traces_with_spikes_and_residual(recording, sorting):
 
 
 def test_channels_asked_for(recording, sorting):
-    (axes,) = plot.plot_traces(recording, 0, 0.02, sorting=sorting, channels=[3]).axes
+    axes = plot.plot_traces(recording, 0, 0.02, sorting=sorting, channels=[3])
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["3"]
     assert sum(line.get_marker() == "v" for line in axes.lines) == 1
 
@@ -105,10 +104,45 @@ def test_nothing_to_draw(recording, sorting):
         probe=linear(4),
         channel_ids=np.arange(4),
     )
-    assert not any(panel.lines for panel in plot.plot_templates(none).axes)
-    assert not any(panel.patches for panel in plot.plot_autocorrelograms(none).axes)
-    (axes,) = plot.plot_traces(recording, 0, 0.01, sorting=none).axes
-    assert len(axes.lines) == 4
+    assert plot.plot_templates(none) == []
+    assert plot.plot_autocorrelograms(none) == []
+    assert plot.plot_crosscorrelograms(none, []) == []
+    assert len(plot.plot_traces(recording, 0, 0.01, sorting=none).lines) == 4
+    assert not plot.plot_raster(none).lines
+
+
+def test_crosscorrelograms_have_a_panel_a_pair(sorting):
+    panels = plot.plot_crosscorrelograms(sorting, [3, 7], window_ms=10.0, bin_ms=1.0)
+    assert [panel.get_title() for panel in panels] == ["3", "7 around 3", "3 around 7", "7"]
+    # the units take turns every 5 ms: own spikes at 0 and 10 ms, the other's at 5 ms
+    own, other = (panel.patches[0].get_data().values for panel in panels[:2])
+    assert np.flatnonzero(own).tolist() == []
+    assert np.flatnonzero(other).tolist() == [5, 15]
+
+
+def test_raster_has_a_row_a_unit(sorting):
+    axes = plot.plot_raster(sorting, [7, 3], start_s=0.5, end_s=0.6)
+    rows = [line.get_data() for line in axes.lines]
+    for unit, (seconds, heights), row in zip([7, 3], rows, [0, 1], strict=True):
+        times = sorting.times_of(unit) / RATE
+        np.testing.assert_allclose(seconds, times[(times >= 0.5) & (times <= 0.6)])
+        assert set(heights) == {row}
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["7", "3"]
+
+
+def test_drift_and_residual_of_a_sort(small_sorted):
+    axes = plot.plot_drift(small_sorted.sorting)
+    seconds, depth = axes.collections[0].get_offsets().T
+    y = small_sorted.recording.probe.positions[:, 1]
+    assert len(seconds) > 0.7 * small_sorted.sorting.n_spikes
+    assert 9 < np.ptp(seconds) < 10
+    assert y.min() <= depth.min() < depth.max() <= y.max()
+    axes = plot.plot_residual(small_sorted.sorting, 1.0, 1.5, channels=[0, 1])
+    clean, left = (axes.lines[k].get_ydata() for k in (0, 2))
+    assert len(clean) == len(left) == 15000
+    assert 0.8 < left.std() <= clean.std()
+    with pytest.raises(InputError, match="open the sorting from the folder"):
+        plot.plot_drift(replace(small_sorted.sorting, path=None))
 
 
 def test_bad_input_is_told(recording, sorting, monkeypatch):

@@ -79,6 +79,24 @@ def _touch_tasks(folder: Path, n: int) -> dict[str, Any]:
 
 
 class TestRun:
+    def test_a_cluster_without_workers_is_told_and_waited_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr("yass_dask.runtime.pools._QUIET_S", 0.1)
+        with (
+            distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+            distributed.Client(cluster, set_as_default=False) as client,
+        ):
+            executor = Executor("client", client=client)
+            thread = threading.Thread(target=executor.run, args=(_touch_tasks(tmp_path, 3), lambda name: None))
+            thread.start()
+            while "the cluster has no worker left; waiting for one" not in caplog.text:
+                thread.join(0.05)
+                assert thread.is_alive()
+            cluster.scale(1)
+            thread.join(60)
+        assert len(list(tmp_path.iterdir())) == 3
+
     def test_every_task_runs_once_and_is_announced_here(self, tmp_path: Path, executor: Executor) -> None:
         done: list[str] = []
         threads: set[int] = set()

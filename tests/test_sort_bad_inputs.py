@@ -307,11 +307,6 @@ def test_unknown_param(silence: Path) -> None:
     check_refused(sort(silence, "--set", "detect.treshold_sd=5"), "treshold_sd", "threshold_sd")
 
 
-@pytest.mark.parametrize("backend", ["jax", "cupy"])
-def test_backend_to_come(silence: Path, backend: str) -> None:
-    check_refused(sort(silence, "--backend", backend), backend, "numba")
-
-
 def test_memory_that_cannot_do(silence: Path) -> None:
     edit(silence, "resources", memory_limit="100MB")
     check_refused(sort(silence), "resources.memory_limit", "at least")

@@ -155,3 +155,28 @@ def test_it_says_what_it_is():
     assert "&lt;mua&gt;" in page
     assert "3.14" in page
     assert repr(make_sorting(0, 0)) == "Sorting: 0 units, 0 spikes, 1.0 s, 4 channels at 30000 Hz"
+
+
+# --- tables ---
+
+
+def test_tables_of_pandas():
+    sorting = make_sorting()
+    spikes, units = sorting.spikes_table(), sorting.units_table()
+    assert spikes[["sample_index", "unit_id"]].to_numpy().tolist() == sorting.spike_train.tolist()
+    np.testing.assert_allclose(spikes["time_s"], sorting.sample_index / 30000)
+    assert spikes["amplitude"].tolist() == sorting.amplitudes.tolist()
+    assert units.index.tolist() == sorting.unit_ids.tolist()
+    assert units["label"].tolist() == ["good"] * 3
+    np.testing.assert_array_equal(units[["x_um", "y_um"]], sorting.unit_locations)
+    assert len(make_sorting(n_units=0, n_spikes=0).units_table()) == 0
+
+
+def test_npz_as_spikeinterface_reads_it(tmp_path):
+    extractors = pytest.importorskip("spikeinterface.extractors")
+    sorting = make_sorting()
+    found = extractors.read_npz_sorting(sorting.to_npz(tmp_path / "new" / "s.npz"))
+    assert found.get_sampling_frequency() == 30000
+    assert found.unit_ids.tolist() == sorting.unit_ids.tolist()
+    for unit in found.unit_ids:
+        assert found.get_unit_spike_train(unit).tolist() == sorting.times_of(unit).tolist()

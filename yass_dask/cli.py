@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from yass_dask import options as opt
 from yass_dask.errors import InputError
 
 FAULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -25,40 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YASS configuration file (YAML).")]
-OutputDir = Annotated[
-    Path, typer.Option("--output-dir", "-o", help="Where results go, within root_folder unless absolute.")
-]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Number of workers, on slurm of each job [default: resources.processes]")
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(metavar="threads|sync|local|slurm|tcp://...|FILE.json", help="Where tasks run [default: threads]"),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, on slurm the jobs' script; sort nothing.")]
-Detach = Annotated[
-    bool, typer.Option("--detach", help="Sort in a process of its own that runs on; see yass jobs, status, cancel.")
-]
-Backend = Annotated[str, typer.Option(metavar="auto|numpy|numba|jax|cupy", help="What the kernels run on.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Set a parameter of a stage; may be repeated."),
-]
-KeepTraces = Annotated[
-    bool, typer.Option("--keep-traces/--delete-traces", help="Keep the preprocessed traces at the end.")
-]
-LoggerLevel = Annotated[
-    str, typer.Option("--logger-level", "-l", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
-]
-Profile = Annotated[bool, typer.Option("--profile", help="Write a performance report of every stage into OUT/profile.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="slurm: number of batch jobs.")]
-Queue = Annotated[str | None, typer.Option(help="slurm: partition.")]
-Walltime = Annotated[str | None, typer.Option(metavar="[D-]HH:MM:SS", help="slurm: longest time of a job.")]
-GpusPerJob = Annotated[int | None, typer.Option("--gpus-per-job", min=0, help="slurm: GPUs of each job.")]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or its beginning.")]
-Sorted = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a finished sort.")]
 
 
 def main() -> None:
@@ -103,29 +70,34 @@ def _options(
 
 @app.command()
 def sort(
-    config: ConfigFile,
-    output_dir: OutputDir = Path("tmp/"),
+    config: opt.ConfigFile,
+    output_dir: opt.OutputDir = Path("tmp/"),
     clean: Annotated[bool, typer.Option("--clean", "-c", help="Delete earlier results there first.")] = False,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    jobs: Jobs = None,
-    queue: Queue = None,
-    walltime: Walltime = None,
-    gpus_per_job: GpusPerJob = None,
-    dry_run: DryRun = False,
-    detach: Detach = False,
-    backend: Backend = "auto",
+    workers: opt.Workers = None,
+    scheduler: opt.Scheduler = None,
+    jobs: opt.Jobs = None,
+    queue: opt.Queue = None,
+    walltime: opt.Walltime = None,
+    gpus_per_job: opt.GpusPerJob = None,
+    dry_run: opt.DryRun = False,
+    detach: opt.Detach = False,
+    backend: opt.Backend = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    overrides: Overrides = None,
+    detector: opt.Detector = None,
+    model: opt.Model = None,
+    overrides: opt.Overrides = None,
     start: Annotated[float | None, typer.Option(min=0, help="Sort from this second on.")] = None,
     end: Annotated[float | None, typer.Option(min=0, help="Sort up to this second.")] = None,
-    keep_traces: KeepTraces = True,
-    logger_level: LoggerLevel = "INFO",
+    keep_traces: opt.KeepTraces = True,
+    complete: opt.Complete = False,
+    zero_seed: opt.ZeroSeed = False,
+    global_gpu_memory: opt.GpuMemory = None,
+    logger_level: opt.LoggerLevel = "INFO",
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False,
-    profile: Profile = False,
+    profile: opt.Profile = False,
 ) -> None:
     """Sort the recording of a configuration file; run again after a stop, it goes on where it was."""
-    from yass_dask.commands import SortOptions, run_detached, run_dry, run_sort
+    from yass_dask.commands import SortOptions, detect_overrides, run_detached, run_dry, run_sort
 
     options = SortOptions(
         config=config,
@@ -138,11 +110,13 @@ def sort(
         walltime=walltime,
         gpus_per_job=gpus_per_job,
         backend=backend,
-        seed=seed,
-        overrides=tuple(overrides or ()),
+        seed=0 if zero_seed else seed,
+        overrides=(*detect_overrides(detector, model), *(overrides or ())),
         start_s=start,
         end_s=end,
-        keep_traces=keep_traces,
+        keep_traces=keep_traces or complete,
+        complete=complete,
+        gpu_memory=global_gpu_memory,
         logger_level=logger_level,
         progress=not no_progress,
         profile=profile,
@@ -154,12 +128,12 @@ def sort(
 @app.command("slurm-script", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def slurm_script(
     context: typer.Context,
-    config: ConfigFile,
+    config: opt.ConfigFile,
     workers: Annotated[int | None, typer.Option(min=1, help="Workers of each job.")] = None,
-    jobs: Jobs = None,
-    queue: Queue = None,
-    walltime: Walltime = None,
-    gpus_per_job: GpusPerJob = None,
+    jobs: opt.Jobs = None,
+    queue: opt.Queue = None,
+    walltime: opt.Walltime = None,
+    gpus_per_job: opt.GpusPerJob = None,
 ) -> None:
     """Print a script for sbatch that brings its own scheduler; further options go to `yass sort`."""
     from yass_dask.commands import SortOptions, run_slurm_script
@@ -168,6 +142,26 @@ def slurm_script(
         config=config, workers=workers, jobs=jobs, queue=queue, walltime=walltime, gpus_per_job=gpus_per_job
     )
     _run(lambda: run_slurm_script(options, [str(config.absolute()), *context.args]))
+
+
+@app.command()
+def train(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="CONFIG", help="Configuration; or spike_train.npy config_train.yaml CONFIG.")
+    ],
+    output_dir: opt.OutputDir = Path("model/"),
+    spike_train: Annotated[
+        Path | None, typer.Option("--spike-train", help="npy file (n, 2): sample and unit [default: found by itself]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed, the same weights.")] = 0,
+    logger_level: opt.LoggerLevel = "INFO",
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False,
+) -> None:
+    """Train detector, triage and denoiser on a recording, for yass sort --detector nnet --model OUT."""
+    from yass_dask.commands import TrainOptions, run_train
+
+    options = TrainOptions(tuple(files), output_dir, spike_train, seed, logger_level, not no_progress)
+    _run(lambda: run_train(options))
 
 
 @app.command()
@@ -180,7 +174,7 @@ def jobs() -> None:
 
 @app.command()
 def status(
-    job_id: JobId, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False
+    job_id: opt.JobId, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False
 ) -> None:
     """Tell how a job goes, and the end of its log."""
     from yass_dask.commands import run_status
@@ -189,7 +183,7 @@ def status(
 
 
 @app.command()
-def cancel(job_id: JobId) -> None:
+def cancel(job_id: opt.JobId) -> None:
     """Stop a job; what is finished is kept."""
     from yass_dask.commands import run_cancel
 
@@ -221,7 +215,7 @@ def simulate(
 
 @app.command()
 def compare(
-    out: Sorted,
+    out: opt.Sorted,
     ground_truth: Annotated[
         Path, typer.Argument(metavar="GROUND_TRUTH", help="npz file with spike_times and spike_labels.")
     ],
@@ -235,20 +229,49 @@ def compare(
 
 @app.command()
 def export(
-    out: Sorted,
-    format: Annotated[str, typer.Option(metavar="phy", help="What to write.")] = "phy",
+    out: opt.Sorted,
+    format: Annotated[str, typer.Option(metavar="phy|npz|nwb", help="What to write.")] = "phy",
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", "-o", help="Folder to write into [default: OUT/<format>]")
+        Path | None,
+        typer.Option("--output-dir", "--output_dir", "-o", help="Folder to write to [default: OUT/<format>]"),
     ] = None,
+    session: Annotated[Path | None, typer.Option(help="nwb: YAML file with session_start and more.")] = None,
 ) -> None:
     """Write a finished sort in another program's format."""
     from yass_dask.commands import run_export
 
-    _run(lambda: run_export(out, format, output_dir))
+    _run(lambda: run_export(out, format, output_dir, session))
 
 
 @app.command()
-def info(config: ConfigFile) -> None:
+def curated(
+    out: opt.Sorted,
+    phy: Annotated[Path | None, typer.Option(help="Folder that was curated in phy [default: OUT/phy]")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", "-o", help="Folder to write into [default: OUT/curated]")
+    ] = None,
+) -> None:
+    """Read back what was merged, split and labelled in phy, as a sorting of its own."""
+    from yass_dask.commands import run_curated
+
+    _run(lambda: run_curated(out, phy, output_dir))
+
+
+@app.command()
+def report(
+    out: opt.Sorted,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write [default: OUT/report.html]")
+    ] = None,
+) -> None:
+    """Write one HTML page about a finished sort: warnings, drift, residual, every unit."""
+    from yass_dask.commands import run_report
+
+    _run(lambda: run_report(out, output))
+
+
+@app.command()
+def info(config: opt.ConfigFile) -> None:
     """Check a configuration file, and tell what would be sorted and what that takes."""
     from yass_dask.commands import run_info
 

@@ -1,4 +1,5 @@
-"""Stage: clean traces -> peaks (threshold extrema), each with a flag that says whether it stands clear of others."""
+"""Stage: clean traces -> peaks (threshold extrema, or what a network takes for spikes), each with a flag that says
+whether it stands clear of others."""
 
 from __future__ import annotations
 
@@ -13,6 +14,9 @@ from yass_dask.backends import GPU, kernel, on_host
 from yass_dask.chunked import Chunk, LazyParts, Rows, blocks, chunk_tasks, read_ahead
 from yass_dask.events import Events
 from yass_dask.geometry import nearest_channels
+from yass_dask.neuralnetwork.files import digest
+from yass_dask.neuralnetwork.models import chosen_model
+from yass_dask.neuralnetwork.scan import Judge, Scan, log_odds_of
 from yass_dask.noise import Noise
 from yass_dask.preprocess import StandardTraces
 
@@ -20,6 +24,16 @@ from yass_dask.preprocess import StandardTraces
 class DetectParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    method: Literal["threshold", "nnet"] = "threshold"
+    """threshold: extrema above a threshold; nnet: extrema that a network takes for spikes."""
+    model: str | None = None
+    """Folder of networks, as `yass train` writes them; None: those of the package."""
+    probability: float = Field(0.2, gt=0, lt=1)
+    """nnet: least probability of a spike, one extremum at a time; of the peaks, the largest nearby, more are spikes."""
+    triage: bool = False
+    """Peaks that a network takes for several spikes on top of each other do not go to clustering."""
+    clean_probability: float = Field(0.5, gt=0, lt=1)
+    """triage: least probability of a single spike."""
     threshold_sd: float = Field(4.5, gt=0)
     """Least height of a peak, in noise standard deviations of the whitened channel."""
     sign: Literal["both", "negative", "positive"] = "both"
@@ -51,7 +65,7 @@ def detect(clean: StandardTraces, noise: Noise, params: DetectParams, backend: s
     """
     finder = Finder.of(clean, noise, params, backend)
     parts = chunk_tasks("detect", _detect, clean.recording, finder.halo, clean, finder)
-    recipe = params.model_dump() | {"stride": list(clean.recording.stride)}
+    recipe = params.model_dump() | {"stride": list(clean.recording.stride), "networks": finder.weights()}
     return LazyParts(parts, recipe, 2, Events, reads_traces=True)
 
 
@@ -82,7 +96,7 @@ def neighbor_lists(clean: StandardTraces, radius_um: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Finder:
-    """Finds the peaks of a block."""
+    """Finds the peaks of a block: extrema that reach the threshold."""
 
     noise: Noise
     threshold: float
@@ -91,18 +105,49 @@ class Finder:
     clear: int
     neighbors: np.ndarray
     backend: str
+    triage: Judge | None
+    least_clean: float
+    """Log-odds of a single spike"""
 
-    @classmethod
-    def of(cls, clean: StandardTraces, noise: Noise, params: DetectParams, backend: str) -> Finder:
+    @staticmethod
+    def of(clean: StandardTraces, noise: Noise, params: DetectParams, backend: str) -> Finder:
+        """The finder that the params ask for.
+
+        Raises
+        ------
+        InputError
+            A network is not there, damaged, or of another rate than the recording's.
+        """
         recording = clean.recording
         exclusion, clear = recording.samples(params.exclusion_ms), recording.samples(params.clear_ms)
-        near = neighbor_lists(clean, params.radius_um)
-        return cls(noise, params.threshold_sd, SIGNS[params.sign], exclusion, clear, near, backend)
+        near, sign = neighbor_lists(clean, params.radius_um), SIGNS[params.sign]
+        triage = Judge.of(*chosen_model(params.model, "triage"), recording, backend) if params.triage else None
+        rules = (noise, params.threshold_sd, sign, exclusion, clear, near, backend)
+        least_clean = log_odds_of(params.clean_probability)
+        if params.method == "threshold":
+            return Finder(*rules, triage, least_clean)
+        judge = Judge.of(*chosen_model(params.model, "detect"), recording, backend)
+        scan = Scan(judge, recording.sampling_rate, log_odds_of(params.probability), sign, exclusion, near)
+        return NetworkFinder(*rules, triage, least_clean, scan)
 
     @property
     def halo(self) -> int:
         """Samples before and after a block that it looks at."""
-        return 2 * max(self.exclusion, self.clear)
+        reach = 0 if self.triage is None else self.triage.reach
+        return max(2 * max(self.exclusion, self.clear), reach)
+
+    def weights(self) -> list[str]:
+        """Digests of the networks that decide."""
+        return [] if self.triage is None else [digest(self.triage.network)]
+
+    def found(self, x: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, ...]:
+        """Rows, channels, heights and strengths of the peaks of whitened traces with first <= row < stop."""
+        found = kernel("find_peaks", self.backend)(
+            x, threshold=self.threshold, sign=self.sign, exclusion=self.exclusion, neighbors=self.neighbors,
+            first=first, stop=stop,
+        )  # fmt: skip
+        rows, channels, heights = on_host(found)
+        return rows, channels, heights, np.abs(heights)
 
     def block(self, traces: np.ndarray, start: int, stop: int, halo: int) -> dict[str, np.ndarray]:
         """Peaks of samples [start, stop).
@@ -112,18 +157,17 @@ class Finder:
         traces : (n_rows, n_channels) noise standard deviations of samples from start - halo on
         """
         x = self.noise.whiten(traces, self.backend)
-        first, last = halo - self.clear, halo + stop - start + self.clear
-        found = kernel("find_peaks", self.backend)(
-            x, threshold=self.threshold, sign=self.sign, exclusion=self.exclusion, neighbors=self.neighbors,
-            first=first, stop=last,
-        )  # fmt: skip
-        rows, channels, heights = on_host(found)
+        rows, channels, heights, _ = self.found(x, halo - self.clear, halo + stop - start + self.clear)
+        clear = self._stands_clear(rows, channels, np.abs(heights))
         inside = (rows >= halo) & (rows < halo + stop - start)
+        if self.triage is not None:
+            asked = np.flatnonzero(clear & inside)
+            clear[asked] = self.triage.log_odds(x, rows[asked], channels[asked]) >= self.least_clean
         return {
             "sample_index": rows[inside].astype(np.int64) + (start - halo),
             "channel_index": channels[inside].astype(np.int32),
             "amplitude": heights[inside],
-            "is_clear": self._stands_clear(rows, channels, np.abs(heights))[inside],
+            "is_clear": clear[inside],
         }
 
     def _stands_clear(self, rows: np.ndarray, channels: np.ndarray, heights: np.ndarray) -> np.ndarray:
@@ -143,3 +187,26 @@ class Finder:
             clear[step:] &= ~(close & (earlier > later))
             step += 1
         return clear
+
+
+@dataclass(frozen=True)
+class NetworkFinder(Finder):
+    """Finds the peaks of a block: extrema that a network takes for spikes."""
+
+    scan: Scan
+
+    @property
+    def halo(self) -> int:
+        """Samples before and after a block that it looks at."""
+        return max(super().halo, self.clear + self.scan.halo)
+
+    def weights(self) -> list[str]:
+        """Digests of the networks that decide."""
+        return [*super().weights(), digest(self.scan.judge.network)]
+
+    def found(self, x: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, ...]:
+        """Rows, channels, heights and strengths of the peaks of whitened traces with first <= row < stop; the strengths
+        are log-odds.
+        """
+        rows, channels, log_odds = self.scan.peaks(x, first, stop)
+        return rows, channels, on_host(x)[rows, channels], log_odds

@@ -1,27 +1,29 @@
-"""Plots for notebooks; matplotlib is needed for these only."""
+"""Plots for notebooks, each on a figure of its own, whose axes are returned; matplotlib is needed for these only."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yass_dask.errors import InputError
+from yass_dask.evaluate.trains import autocorrelogram, crosscorrelogram
+from yass_dask.preprocess import COUNTS_PER_SD
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-    from yass_dask.motion import Motion
     from yass_dask.recording import Recording
     from yass_dask.sorting import Sorting
+    from yass_dask.store import Store
 
 N_COLUMNS = 5
 
 
-def plot_templates(sorting: Sorting, unit_ids: Sequence[int] | None = None, *, n_channels: int = 12) -> Figure:
-    """Draw the templates of units (all by default), each waveform where its contact lies.
+def plot_templates(sorting: Sorting, unit_ids: Sequence[int] | None = None, *, n_channels: int = 12) -> list[Axes]:
+    """Draw the templates of units (all by default), each waveform where its contact lies; one panel a unit.
 
     Parameters
     ----------
@@ -33,20 +35,20 @@ def plot_templates(sorting: Sorting, unit_ids: Sequence[int] | None = None, *, n
         A unit is unknown, or matplotlib is not installed.
     """
     units, rows = _units(sorting, unit_ids)
-    figure, panels = _panels(len(units), height=3.0)
+    panels = _panels(len(units), height=3.0)
     for unit, row, axes in zip(units, rows, panels, strict=True):
         template = sorting.templates[row]
         sizes = np.ptp(template, axis=0)
         channels = np.argsort(-sizes, kind="stable")[:n_channels]
         _draw_template(axes, template[:, channels], sorting.probe.positions[channels])
         axes.set_title(f"unit {unit} {sorting.about(unit).get('label', '')}", fontsize=9)
-    return figure
+    return panels
 
 
 def plot_autocorrelograms(
     sorting: Sorting, unit_ids: Sequence[int] | None = None, *, window_ms: float = 30.0, bin_ms: float = 0.5
-) -> Figure:
-    """Draw spikes per second at each lag before and after a unit's own spikes; red lines at 2 ms.
+) -> list[Axes]:
+    """Draw spikes per second at each lag before and after a unit's own spikes; one panel a unit, red lines at 2 ms.
 
     Raises
     ------
@@ -54,15 +56,108 @@ def plot_autocorrelograms(
         A unit is unknown, or matplotlib is not installed.
     """
     units, _ = _units(sorting, unit_ids)
-    figure, panels = _panels(len(units), height=2.0)
+    panels = _panels(len(units), height=2.0)
     for unit, axes in zip(units, panels, strict=True):
-        edges, rates = autocorrelogram(sorting.times_of(unit), sorting.sampling_rate, window_ms, bin_ms)
-        axes.stairs(rates, edges, fill=True, color="0.3")
-        for limit in (-2.0, 2.0):
-            axes.axvline(limit, color="tab:red", linewidth=0.6)
-        axes.set_title(f"unit {unit}, {len(sorting.times_of(unit))} spikes", fontsize=9)
-        axes.set_xlabel("lag (ms)")
-    return figure
+        times = sorting.times_of(unit)
+        _draw_correlogram(axes, *autocorrelogram(times, sorting.sampling_rate, window_ms, bin_ms), color="0.3")
+        axes.set_title(f"unit {unit}, {len(times)} spikes", fontsize=9)
+    return panels
+
+
+def plot_crosscorrelograms(
+    sorting: Sorting, unit_ids: Sequence[int], *, window_ms: float = 30.0, bin_ms: float = 0.5
+) -> list[Axes]:
+    """Draw when each of some units fires around the spikes of each other one; autocorrelograms on the diagonal.
+
+    Returns
+    -------
+    One panel for each pair, row by row: the row's unit is at lag 0, the column's fires around it.
+
+    Raises
+    ------
+    InputError
+        A unit is unknown, or matplotlib is not installed.
+    """
+    units, _ = _units(sorting, unit_ids)
+    rate = sorting.sampling_rate
+    panels = _panels(len(units) ** 2, height=1.6, columns=len(units))
+    pairs = [(row, column) for row in units for column in units]
+    for axes, (row, column) in zip(panels, pairs, strict=True):
+        times = sorting.times_of(row)
+        if row == column:
+            _draw_correlogram(axes, *autocorrelogram(times, rate, window_ms, bin_ms), color="0.3")
+        else:
+            drawn = crosscorrelogram(times, sorting.times_of(column), rate, window_ms, bin_ms)
+            _draw_correlogram(axes, *drawn, color="tab:blue")
+        axes.set_title(f"{row}" if row == column else f"{column} around {row}", fontsize=9)
+    return panels
+
+
+def plot_raster(
+    sorting: Sorting, unit_ids: Sequence[int] | None = None, *, start_s: float = 0.0, end_s: float | None = None
+) -> Axes:
+    """Draw the spikes of units (all by default) as a row of strokes each.
+
+    Raises
+    ------
+    InputError
+        A unit is unknown, or matplotlib is not installed.
+    """
+    units, _ = _units(sorting, unit_ids)
+    end = sorting.duration_s if end_s is None else end_s
+    (axes,) = _panels(1, height=1.0 + 0.15 * len(units), width=11.0)
+    for row, unit in enumerate(units):
+        seconds = sorting.times_of(unit) / sorting.sampling_rate
+        seconds = seconds[(seconds >= start_s) & (seconds <= end)]
+        axes.plot(seconds, np.full(len(seconds), row), "|", color=f"C{row % 10}", markersize=5)
+    axes.set_yticks(range(len(units)), [str(unit) for unit in units])
+    axes.set_xlim(start_s, end)
+    axes.set_xlabel("time (s)")
+    axes.set_ylabel("unit")
+    return axes
+
+
+def plot_drift(sorting: Sorting) -> Axes:
+    """Draw the depth of peaks of the clean traces over time, darker where higher: bands that bend are drift.
+
+    Peaks are looked for in blocks spread over the recording, and placed by the centre of mass of the traces around
+    them.
+
+    Raises
+    ------
+    InputError
+        The sorting lies in no folder of a sort whose clean traces were kept, or matplotlib is not installed.
+    """
+    from yass_dask.report.sampled import look
+
+    store = _store(sorting, "plot_drift")
+    peaks = look(sorting, store, 1).peaks
+    (axes,) = _panels(1, height=4.0, width=11.0)
+    order = np.argsort(peaks["height_sd"])
+    shades = np.clip(peaks["height_sd"][order], 4, 20)
+    axes.scatter(peaks["seconds"][order], peaks["depth_um"][order], c=shades, s=2, cmap="Greys", vmin=0)
+    axes.set_xlabel("time (s)")
+    axes.set_ylabel("depth (um)")
+    return axes
+
+
+def plot_residual(sorting: Sorting, start_s: float, end_s: float, *, channels: Sequence[int] | None = None) -> Axes:
+    """Draw the clean traces of a stretch, the spikes found in them, and in red what these leave.
+
+    Raises
+    ------
+    InputError
+        The sorting lies in no folder of a sort whose clean traces were kept, the stretch is not in the recording, or
+        matplotlib is not installed.
+    """
+    from yass_dask.deconvolve import residual
+    from yass_dask.report.sampled import residual_of
+
+    store = _store(sorting, "plot_residual")
+    source = residual_of(sorting, store)
+    clean = replace(source.recording, gain_to_uv=np.full(sorting.n_channels, 1 / COUNTS_PER_SD))
+    left = residual(source.clean, source.templates, source.spikes, source.backend)
+    return plot_traces(clean, start_s, end_s, sorting=sorting, residual=left, channels=channels)
 
 
 def plot_traces(
@@ -73,7 +168,7 @@ def plot_traces(
     sorting: Sorting | None = None,
     residual: Recording | None = None,
     channels: Sequence[int] | None = None,
-) -> Figure:
+) -> Axes:
     """Draw traces of all (or some) channels, the spikes found in them, and in red what they leave.
 
     Parameters
@@ -93,7 +188,7 @@ def plot_traces(
             "give 0 <= start < end <= duration"
         )
     shown = np.arange(recording.n_channels) if channels is None else np.asarray(channels)
-    figure, (axes,) = _panels(1, height=1.5 + 0.25 * len(shown), width=11.0)
+    (axes,) = _panels(1, height=1.5 + 0.25 * len(shown), width=11.0)
     seconds = np.arange(start, stop) / recording.sampling_rate
     traces = _read(recording, start, stop)[:, shown]
     step = 8 * float(np.median(np.abs(traces - np.median(traces, axis=0)))) or 1.0
@@ -106,60 +201,7 @@ def plot_traces(
     axes.set_yticks(offsets, [str(recording.channel_ids[channel]) for channel in shown])
     axes.set_xlabel("time (s)")
     axes.set_ylabel("channel")
-    return figure
-
-
-def plot_motion(motion: Motion) -> Figure:
-    """Draw how many peaks came from each depth over time, the same held still, and the displacement of each window.
-
-    Parameters
-    ----------
-    motion : `Motion.load` of the folder `motion` in the output of a sort
-
-    Raises
-    ------
-    InputError
-        matplotlib is not installed.
-    """
-    figure, panels = _panels(3, height=3.2, width=14.0)
-    depths, times = motion.raster_depths_um, motion.times_s
-    moved = motion.at(times, depths)
-    # What lies at a depth of the still tissue came from where that was at the time.
-    still = np.stack([np.interp(depths + shift, depths, row) for shift, row in zip(moved, motion.raster, strict=True)])
-    shown = (("peaks as they came", motion.raster), ("held still", still))
-    for axes, (title, image) in zip(panels, shown, strict=False):
-        axes.pcolormesh(times, depths, np.sqrt(image.T), cmap="Greys", shading="nearest", rasterized=True)
-        axes.set_title(title, fontsize=9)
-        axes.set_ylabel("depth (um)")
-    for window, depth in enumerate(motion.depths_um):
-        path, doubt = motion.displacement[:, window], motion.uncertainty[:, window]
-        panels[0].plot(times, depth + path, color=f"C{window % 10}", linewidth=1.0)
-        panels[2].plot(times, path, color=f"C{window % 10}", linewidth=1.0, label=f"{depth:.0f} um")
-        panels[2].fill_between(times, path - doubt, path + doubt, color=f"C{window % 10}", alpha=0.3, linewidth=0)
-    panels[2].set_title("none is followed" if motion.is_none else "displacement", fontsize=9)
-    panels[2].set_ylabel("um")
-    panels[2].legend(title="depth", fontsize=7)
-    for axes in panels:
-        axes.set_xlabel("time (s)")
-    return figure
-
-
-def autocorrelogram(
-    times: np.ndarray, sampling_rate: float, window_ms: float, bin_ms: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of the bins (ms) and spikes per second in each, relative to every spike of an ascending train."""
-    n_bins = max(1, round(window_ms / bin_ms))
-    edges = np.linspace(-window_ms, window_ms, 2 * n_bins + 1)
-    lags = []
-    for order in range(1, len(times)):
-        ahead = (times[order:] - times[:-order]) / sampling_rate * 1e3
-        ahead = ahead[ahead < window_ms]
-        if not len(ahead):
-            break
-        lags.append(ahead)
-    counts = np.histogram(np.concatenate([[], *lags]), edges[n_bins:])[0]
-    rates = counts / max(len(times), 1) / (window_ms / n_bins / 1e3)
-    return edges, np.concatenate([rates[::-1], rates])
+    return axes
 
 
 def _pyplot() -> Any:
@@ -170,16 +212,23 @@ def _pyplot() -> Any:
     return pyplot
 
 
-def _panels(count: int, *, height: float, width: float | None = None) -> tuple[Figure, list[Axes]]:
-    """A figure with that many panels; the rest of its grid stays blank."""
-    columns = min(max(count, 1), N_COLUMNS)
+def _panels(count: int, *, height: float, width: float | None = None, columns: int = N_COLUMNS) -> list[Axes]:
+    """That many panels of a new figure; the rest of its grid stays blank."""
+    columns = max(1, min(count, columns))
     n_rows = -(-max(count, 1) // columns)
     size = (width or 2.4 * columns, height * n_rows)
-    figure, grid = _pyplot().subplots(n_rows, columns, figsize=size, squeeze=False, layout="constrained")
+    _, grid = _pyplot().subplots(n_rows, columns, figsize=size, squeeze=False, layout="constrained")
     panels = list(grid.flat)
     for blank in panels[count:]:
         blank.set_axis_off()
-    return figure, panels[:count]
+    return panels[:count]
+
+
+def _draw_correlogram(axes: Axes, edges: np.ndarray, rates: np.ndarray, color: str) -> None:
+    axes.stairs(rates, edges, fill=True, color=color)
+    for limit in (-2.0, 2.0):
+        axes.axvline(limit, color="tab:red", linewidth=0.6)
+    axes.set_xlabel("lag (ms)")
 
 
 def _units(sorting: Sorting, unit_ids: Sequence[int] | None) -> tuple[list[int], np.ndarray]:
@@ -219,6 +268,15 @@ def _mark_spikes(axes: Axes, sorting: Sorting, stretch: tuple[int, int], offsets
         )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(title="unit", loc="upper right", fontsize=7)
+
+
+def _store(sorting: Sorting, name: str) -> Store:
+    from yass_dask.store import store_of
+
+    store = store_of(sorting.path)
+    if store is None:
+        raise InputError(f"{name} reads the clean traces: open the sorting from the folder of its sort")
+    return store
 
 
 def _read(recording: Recording, start: int, stop: int) -> np.ndarray:

@@ -140,9 +140,10 @@ def _binary_sources(recording: Any) -> list[Source]:
 
 def _spikeinterface_probe(recording: Any) -> Probe:
     n_channels = int(recording.get_num_channels())
-    if not recording.has_channel_location():
-        return as_probe(None, n_channels)
     groups = recording.get_property("group")
     shanks = np.zeros(n_channels) if groups is None else np.unique(groups, return_inverse=True)[1]
-    locations = np.asarray(recording.get_channel_locations(), dtype=np.float64)
+    if recording.has_channel_location():
+        locations = np.asarray(recording.get_channel_locations(), dtype=np.float64)
+    else:
+        locations = as_probe(None, n_channels).positions
     return Probe(locations, shanks, recording.get_property("inter_sample_shift"))

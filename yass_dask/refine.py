@@ -59,7 +59,7 @@ class Units:
 def first_units(averages: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams) -> LazyParts:
     """Units of the first clusters, duplicates joined; opens as Units."""
     return LazyParts.one(
-        "templates", _first_units, averages, clean, noise, params, params=params, version=2, open=_open
+        "templates", _first_units, averages, clean, noise, params, params=params, version=2, open=open_units
     )
 
 
@@ -77,7 +77,7 @@ def next_units(
     """
     return LazyParts.one(
         "templates", _next_units, units.handle, units.next_id, revision, spikes, left, found, clean, noise, params,
-        params=params, version=2, open=_open,
+        params=params, version=2, open=open_units,
     )  # fmt: skip
 
 
@@ -144,7 +144,8 @@ def _fields(
     }
 
 
-def _open(table: Mapping[str, Any]) -> Units:
+def open_units(table: Mapping[str, Any]) -> Units:
+    """Units of the fields that the store kept."""
     levels, next_id, audit = (np.asarray(table[name][:]) for name in ("levels", "next_id", "audit"))
     stored = StoredTemplates(table)
     return Units(stored.load(), levels, int(next_id[0]), json.loads(audit.tobytes()), stored)

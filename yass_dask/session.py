@@ -17,7 +17,7 @@ import psutil
 from yass_dask.monitor.announce import AnnouncedProgress, announced
 from yass_dask.monitor.progress import unless_given
 from yass_dask.runtime import Executor, choose
-from yass_dask.runtime.devices import choose_backend
+from yass_dask.runtime.devices import Workers, choose_backend
 from yass_dask.sources import files_of
 from yass_dask.store import Keep, Store
 from yass_dask.store.stage import backend_of
@@ -67,7 +67,7 @@ def running(
         backend = choose_backend(backend, ready.client, backend_of(opened.zarr_path / "preprocess"))
         keep = opened.run(recording, backend=backend, seed=seed, executor=ready, progress=shown)
         startup = time.time() - psutil.Process().create_time()
-        _log.info("%s backend, seed %d, %d chunks", backend, seed, len(recording.chunks))
+        _log.info("%s; seed %d, %d chunks", Workers.of(ready.client).said(backend), seed, len(recording.chunks))
         yield keep, opened.path, keep.run.progress, backend
         facts = {
             "startup_s": round(startup, 3),

@@ -220,6 +220,8 @@ def _write_truth(
         folder / "ground_truth.npz",
         spike_times=spikes.times,
         spike_labels=spikes.labels,
+        spike_jitters=spikes.jitters,
+        spike_scales=spikes.scales,
         templates=truth["waveforms"][:, JITTERS // 2],
         template_peak=spikes.peak,
         sampling_rate=recipe.sampling_rate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -48,6 +49,10 @@ class SortOptions:
     start_s: float | None = None
     end_s: float | None = None
     keep_traces: bool = True
+    complete: bool = False
+    """Also write the files of YASS's steps."""
+    gpu_memory: float | None = None
+    """Share of a GPU's memory that the networks may take; None: all."""
     logger_level: str = "INFO"
     progress: bool = True
     profile: bool = False
@@ -87,18 +92,33 @@ def run_sort(options: SortOptions, shown: Progress | None = None) -> str:
 def check(options: SortOptions) -> Checked:
     from yass_dask import config
     from yass_dask.logs import check_level
+    from yass_dask.runtime.devices import check_backend
 
     check_level(options.logger_level)
+    if options.gpu_memory is not None:
+        from yass_dask.compat.device import set_tensorflow_config
+
+        set_tensorflow_config(options.gpu_memory)
     backends.checked(options.backend)
     loaded = config.load(options.config)
     params = config.sort_params(config.override(loaded.stage_params(), options.overrides), "params and --set")
+    cluster = config.choose_cluster(loaded, **{name: getattr(options, name) for name in CLUSTER_OPTIONS})
+    if cluster.scheduler in ("threads", "sync") and options.backend != "auto":
+        check_backend(options.backend, None)
     return Checked(
         options=options,
         config=loaded,
         params=params,
         recording=stretch(loaded.recording(), options.start_s, options.end_s),
-        cluster=config.choose_cluster(loaded, **{name: getattr(options, name) for name in CLUSTER_OPTIONS}),
+        cluster=cluster,
     )
+
+
+def detect_overrides(detector: str | None, model: Path | None) -> list[str]:
+    """`--detector` and `--model` as assignments of parameters."""
+    folder = None if model is None else json.dumps(os.path.abspath(model.expanduser()))
+    given = {"detect.method": detector, "detect.model": folder}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
 def stretch(recording: Recording, start_s: float | None, end_s: float | None) -> Recording:
@@ -127,6 +147,10 @@ def _sort(job: Checked, store: Store, shown: Progress | None) -> str:
         shown.close()
     with readable_errors(store.path):
         _write_what_ran(job, store.path)
+    if job.options.complete:
+        from yass_dask.compat.documented import write_documented
+
+        write_documented(store.path)
     if not job.options.keep_traces:
         store.drop_traces()
     return (
@@ -139,7 +163,7 @@ def _call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> So
     from yass_dask.pipeline import sort
     from yass_dask.runtime import Executor
     from yass_dask.runtime.devices import visible_gpus
-    from yass_dask.store.folder import PROFILE
+    from yass_dask.store.exports import PROFILE
 
     profile = store.path / PROFILE if job.options.profile else None
     limit = job.config.resources.memory_limit

@@ -1,4 +1,4 @@
-"""The other commands of `yass`: simulate, compare, export, info."""
+"""The other commands of `yass`: simulate, compare, export, curated, report, info."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from yass_dask.commands.sorting import CONFIG_FILE, METADATA_FILE, describe_plan
 from yass_dask.errors import InputError
 
 if TYPE_CHECKING:
+    from yass_dask.preprocess import Clean
     from yass_dask.recording import Recording
+
+
+FORMATS = ("phy", "npz", "nwb")
 
 
 def run_simulate(out: Path, **scene: Any) -> str:
@@ -33,21 +37,48 @@ def run_compare(out: Path, ground_truth: Path, as_json: bool) -> str:
     return agreement.to_json() if as_json else agreement.table()
 
 
-def run_export(out: Path, format: str, folder: Path | None) -> str:
+def run_export(out: Path, format: str, folder: Path | None, session: Path | None = None) -> str:
     """Write the sort in `out` in another program's format, by default into `out/<format>`."""
-    if format != "phy":
-        raise InputError(f"--format is {format!r}: only phy can be written")
     from yass_dask import phy
     from yass_dask.sorting import Sorting
 
+    if format not in FORMATS:
+        raise InputError(f"--format is {format!r}: allowed are {', '.join(FORMATS)}")
     sorting = Sorting.open(out)
-    clean, raw = _recordings_of(out)
-    params = phy.export(sorting, clean, folder or out / format, raw=raw)
+    if format == "npz":
+        path = sorting.to_npz((folder or out / format) / "sorting.npz")
+        return f"wrote {path}; open it by: spikeinterface.extractors.read_npz_sorting"
+    if format == "nwb":
+        path = sorting.to_nwb((folder or out / format) / "sorting.nwb", **_session_of(session))
+        return f"wrote {path}"
+    clean, raw = clean_of_sort(out)
+    params = phy.export(sorting, clean.recording, folder or out / format, raw=raw)
     return f"wrote {params.parent}; look at it by: phy template-gui {params}"
 
 
-def _recordings_of(out: Path) -> tuple[Recording, Recording]:
-    """The preprocessed and the raw recording of a finished sort.
+def run_curated(out: Path, phy_folder: Path | None, folder: Path | None) -> str:
+    """Write the sort in `out`, as it was curated in phy, by default into `out/curated`."""
+    from yass_dask import phy
+    from yass_dask.sorting import Sorting
+
+    before = Sorting.open(out)
+    after = phy.read_curated(before, phy_folder or out / "phy")
+    path = after.write(folder or out / "curated")
+    ids = set(before.unit_ids.tolist())
+    new = sum(unit not in ids for unit in after.unit_ids.tolist())
+    return f"{after.n_units} units, {new} of them new (there were {before.n_units}): {path}"
+
+
+def run_report(out: Path, output: Path | None) -> str:
+    """Write the report of the sort in `out`."""
+    from yass_dask.sorting import Sorting
+
+    path = Sorting.open(out).report(output)
+    return f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser"
+
+
+def clean_of_sort(out: Path) -> tuple[Clean, Recording]:
+    """The clean traces of a finished sort, and its raw recording.
 
     Raises
     ------
@@ -66,7 +97,20 @@ def _recordings_of(out: Path) -> tuple[Recording, Recording]:
     backend = "numba"
     # Nothing is computed: the lazy stages are only asked to open what they made.
     scale = measure_scale(raw, params, backend).open(store.open("scale"))
-    return preprocess(raw, scale, params, backend).open(store.open(stage_of_traces(out))).recording, raw
+    return preprocess(raw, scale, params, backend).open(store.open(stage_of_traces(out))), raw
+
+
+def _session_of(path: Path | None) -> dict[str, Any]:
+    """Fields of the NWB file."""
+    from yass_dask.config import text
+
+    fields = {} if path is None else text.read_mapping(path)
+    if "session_start" not in fields:
+        raise InputError(
+            "an NWB file needs the date of the recording: give --session FILE, a YAML file with session_start: "
+            "'2026-05-01T14:30:00+02:00' and, if you like, subject: {subject_id: ..., species: ...} and other fields"
+        )
+    return fields
 
 
 def run_info(config: Path) -> str:

@@ -182,12 +182,28 @@ class Cluster(_Section):
     """slurm: lines of shell before the workers start, such as module load cuda"""
 
 
+class Templates(_Section):
+    """YASS's undocumented section; its API alone reads it."""
+
+    save_results: bool = True
+    """write the templates' files"""
+    if_file_exists: Literal["overwrite", "abort", "skip"] = "skip"
+    """what to do where they are there"""
+    max_shift: Annotated[int, Field(ge=0)] = 3
+    """samples by which a template may be moved to be aligned"""
+    merge_threshold: tuple[float, float] = (0.85, 0.8)
+    """without effect: templates are joined by their distance in noise, see params.templates.duplicate_sd"""
+
+    _tuple = field_validator("merge_threshold", mode="before")(_listed)
+
+
 class Config(_Section):
     """A checked configuration.
 
     Attributes
     ----------
     data, resources, recordings : the sections of the YASS configuration file
+    templates : YASS's section of that name, or None
     cluster : where to run, or None
     params : parameters of the stages as given, already checked against `SortParams`
     """
@@ -200,6 +216,8 @@ class Config(_Section):
     """what the recording's files hold"""
     cluster: Cluster | None = None
     """where the sort runs"""
+    templates: Templates | None = None
+    """what YASS's API does with the templates"""
     params: dict[str, Any] = Field(default_factory=dict)
     """parameters of the stages, a mapping for each stage"""
 

@@ -269,6 +269,12 @@ class Recording:
             **kwargs,
         )
 
+    def to_spikeinterface(self) -> Any:
+        """Give SpikeInterface's recording, see `yass_dask.spikeinterface.make_recording`."""
+        from yass_dask.spikeinterface import make_recording
+
+        return make_recording(self)
+
     def __dask_tokenize__(self) -> str:
         return tokenize("Recording", *(getattr(self, f.name) for f in fields(self)))
 

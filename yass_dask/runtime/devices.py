@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,12 +54,12 @@ class Workers:
         """In words: who does what."""
         if backend in CPU:
             n_workers = len(self.gpu + self.cpu)
-            return f"all stages: {backend}" + (f" on {n_workers} workers" if n_workers else "")
+            return f"backend {backend}" + (f" on {n_workers} workers" if n_workers else "")
         gpu = f" on {len(self.gpu)} GPU workers" if self.gpu else ""
         cpu = f" on {len(self.cpu)} CPU workers" if self.gpu and self.cpu else ""
         return (
-            f"stages that read traces (preprocess, detect, features, means, deconvolve, residual): {backend}{gpu}; "
-            f"all others (cluster, templates, merge): numba{cpu}"
+            f"backend of stages that read traces (preprocess, detect, features, means, deconvolve, residual): "
+            f"{backend}{gpu}; of all others (cluster, templates, merge): numba{cpu}"
         )
 
 
@@ -80,15 +79,10 @@ def choose_backend(asked: str, client: distributed.Client | None, begun_with: st
         Workers lack the backend that was asked for.
     """
     workers = Workers.of(client)
-    if asked in GPU:
-        lacking = _without(asked, client, workers.gpu or workers.cpu)
-        if lacking:
-            needs = "JAX: pip install 'yass-dask[jax]'" if asked == "jax" else "CuPy and a GPU that it finds"
-            raise InputError(f"backend {asked!r} needs {needs}; missing on {', '.join(lacking)}")
+    if asked != "auto":
+        check_backend(asked, client)
         chosen = asked
-    elif asked != "auto":
-        chosen = asked
-    elif begun_with is not None and (begun_with in CPU or not _without(begun_with, client, workers.gpu or workers.cpu)):
+    elif begun_with is not None and not _without(begun_with, client, workers):
         chosen = begun_with
     else:
         chosen = next((name for name in GPU if _all_find_gpu(name, client, workers)), "numba")
@@ -98,15 +92,24 @@ def choose_backend(asked: str, client: distributed.Client | None, begun_with: st
         from yass_dask.runtime.offers import offer_cpus
 
         offer_cpus(client, CPU_RESOURCE, RESOURCE)
-    _log.info(workers.said(chosen))
     return chosen
 
 
-def _without(backend: str, client: distributed.Client | None, addresses: Sequence[str]) -> list[str]:
-    """Workers that cannot run a backend."""
+def check_backend(backend: str, client: distributed.Client | None) -> None:
+    """InputError where a worker that would run a backend, or this process, cannot."""
+    lacking = _without(backend, client, Workers.of(client))
+    if lacking:
+        needs = "JAX: pip install 'yass-dask[jax]'" if backend == "jax" else "CuPy and a GPU that it finds"
+        raise InputError(f"backend {backend!r} needs {needs}; missing on {', '.join(lacking)}")
+
+
+def _without(backend: str, client: distributed.Client | None, workers: Workers) -> list[str]:
+    """Workers that cannot run a backend: those that offer a GPU, or all if none does."""
+    if backend in CPU:
+        return []
     if client is None:
         return [] if installed(backend) else ["this machine"]
-    answers = client.run(installed, backend, workers=list(addresses))
+    answers = client.run(installed, backend, workers=list(workers.gpu or workers.cpu))
     return [address for address, can in answers.items() if not can]
 
 

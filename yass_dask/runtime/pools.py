@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
 from collections.abc import Hashable, Iterator, Mapping
 from concurrent import futures
@@ -20,10 +21,14 @@ from yass_dask.runtime.threads import keep_memory
 if TYPE_CHECKING:
     import distributed
 
+_log = logging.getLogger("yass_dask")
+
 _WAITING_PER_THREAD = 3
 _WAITING_AT_LEAST = 64
 """Jobs handed to a cluster at once: enough that no worker waits for the client, nor one that joins later.
 Those that wait there are graphs without data."""
+_QUIET_S = 60
+"""Seconds without a finished job after which the workers are counted."""
 _MANY = 8
 """From so many jobs on, their arrays are shared."""
 
@@ -174,10 +179,8 @@ class Cluster:
         import distributed
 
         lost: list[Any] = []
-
         try:
-            with self.client.as_current():
-                done = list(distributed.wait(running, return_when="FIRST_COMPLETED").done)
+            done = self._first_done(running)
             failures = [future.exception() for future in done]
         except (OSError, futures.CancelledError) as error:  # what distributed raises where nobody answers
             raise SchedulerLostError(_where(self.client)) from error
@@ -189,6 +192,18 @@ class Cluster:
                 raise failure.with_traceback(future.traceback())
             future.release()
         return [future for future in done if future not in lost], lost
+
+    def _first_done(self, running: list[Any]) -> list[Any]:
+        """Those that are done when one is; the log says so where there is no worker to do any."""
+        import distributed
+
+        while True:
+            try:
+                with self.client.as_current():
+                    return list(distributed.wait(running, timeout=_QUIET_S, return_when="FIRST_COMPLETED").done)
+            except TimeoutError:
+                if not self.client.nthreads():
+                    _log.warning("%s: the cluster has no worker left; waiting for one", self.label)
 
     def cancel(self, running: list[Any]) -> None:
         with contextlib.suppress(Exception):  # the cluster itself may be what failed

@@ -47,10 +47,10 @@ def write_sorting(sorting: Sorting, folder: Path) -> Path:
     templates = np.asarray(sorting.templates, dtype=np.float32)
     rest = _rest_of(sorting, train)
     with readable_errors(folder):
-        _replace_file(folder / TRAIN_FILE, lambda file: np.save(file, train))
-        _replace_file(folder / TEMPLATES_FILE, lambda file: np.save(file, templates))
-        _replace_file(folder / UNITS_FILE, lambda file: file.write(units_csv(sorting.units).encode()))
-        _replace_file(folder / REST_FILE, lambda file: np.savez_compressed(file, **rest))
+        replace_file(folder / TRAIN_FILE, lambda file: np.save(file, train))
+        replace_file(folder / TEMPLATES_FILE, lambda file: np.save(file, templates))
+        replace_file(folder / UNITS_FILE, lambda file: file.write(units_csv(sorting.units).encode()))
+        replace_file(folder / REST_FILE, lambda file: np.savez_compressed(file, **rest))
     return folder
 
 
@@ -123,7 +123,7 @@ def _crc(train: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(train).tobytes())
 
 
-def _replace_file(path: Path, write: Callable[[Any], Any]) -> None:
+def replace_file(path: Path, write: Callable[[Any], Any]) -> None:
     """Write a file under another name, then put it in place at once."""
     temporary = path.with_name(f".{path.name}.part")
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 from yass_dask.errors import InputError
 from yass_dask.geometry import Probe
 from yass_dask.sorting.files import UNIT_COLUMNS, plain, read_sorting, write_sorting
+from yass_dask.sorting.tables import spikes_table, units_table, write_npz
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +126,42 @@ class Sorting:
     def write(self, folder: str | Path) -> Path:
         """Write spike_train.npy, templates.npy, units.csv, sorting.npz; each appears whole or not at all."""
         return write_sorting(self, Path(folder))
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write one HTML page about it, by default report.html in its folder; see `yass_dask.report`."""
+        from yass_dask.report import write_report
+
+        return write_report(self, path)
+
+    def to_npz(self, path: str | Path) -> Path:
+        """Write spikes and units as the npz file that SpikeInterface's `read_npz_sorting` opens."""
+        return write_npz(self, Path(path))
+
+    def to_nwb(self, path: str | Path, session_start: str | datetime, **session: Any) -> Path:
+        """Write an NWB file with the units, see `yass_dask.nwb.write_nwb`."""
+        from yass_dask.nwb import write_nwb
+
+        return write_nwb(self, path, session_start, **session)
+
+    def spikes_table(self) -> Any:
+        """Give a pandas data frame with a row for each spike: sample_index, time_s, unit_id, amplitude."""
+        return spikes_table(self)
+
+    def units_table(self) -> Any:
+        """Give a pandas data frame with a row for each unit, by its id: what units.csv tells of those that stand."""
+        return units_table(self)
+
+    def to_spikeinterface(self, segment_samples: Sequence[int] | None = None) -> Any:
+        """Give SpikeInterface's sorting, see `yass_dask.spikeinterface.make_sorting`."""
+        from yass_dask.spikeinterface import make_sorting
+
+        return make_sorting(self, segment_samples)
+
+    def to_analyzer(self, recording: Any = None, *, folder: str | Path | None = None, **options: Any) -> Any:
+        """Give SpikeInterface's analyzer, by default on the clean traces, see `spikeinterface.make_analyzer`."""
+        from yass_dask.spikeinterface import make_analyzer
+
+        return make_analyzer(self, recording, folder=folder, **options)
 
     @classmethod
     def open(cls, path: str | Path) -> Sorting:

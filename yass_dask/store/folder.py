@@ -13,6 +13,7 @@ from yass_dask.errors import InputError
 from yass_dask.monitor.progress import Progress, SilentProgress
 from yass_dask.store import traces, zarrays
 from yass_dask.store.disk import read_json, readable_errors, write_json
+from yass_dask.store.exports import delete, delete_exports
 from yass_dask.store.keep import Keep, Run, Runs
 from yass_dask.store.lock import folder_lock
 from yass_dask.store.recipe import differences, hash_of, plain
@@ -30,21 +31,6 @@ IfExists = Literal["skip", "overwrite", "abort"]
 ZARR = "yass.zarr"
 MARKER = "yass.json"
 LOCK = "yass.lock"
-PROFILE = "profile"
-EXPORTS = (
-    "spike_train.npy",
-    "templates.npy",
-    "units.csv",
-    "sorting.npz",
-    "config.yaml",
-    "metadata.yaml",
-    "yass.log",
-    "phy",
-    "motion",
-    PROFILE,
-)
-"""What a sort writes beside the zarr group: `clean` deletes these and nothing else."""
-
 _MADE_BY = "yass_dask"
 
 
@@ -171,6 +157,10 @@ class Store:
         fields = tuple(sorted(complete["arrays"]))
         return Table(str(self.zarr_path / name), hash_of(attributes["recipe"]), fields)
 
+    def recording(self) -> dict[str, Any]:
+        """Identity of the recording that was sorted into it; empty where there is none."""
+        return dict(self._marker().get("recording") or {})
+
     def params_of(self, name: str) -> dict[str, Any]:
         """Params of a stage, complete or not, as JSON; empty where there are none."""
         recipe = Stage(self.zarr_path / name, "").attributes().get("recipe", {})
@@ -203,8 +193,8 @@ class Store:
             raise InputError(f"{self.path} was not made by yass ({MARKER} is missing), so --clean does not touch it.")
         with self.lock(), readable_errors(self.path):
             self._write_marker({})
-            for name in (ZARR, *EXPORTS):
-                _delete(self.path / name)
+            delete(self.path / ZARR)
+            delete_exports(self.path)
 
     def check_space(self, needed_bytes: int) -> int:
         """Check that what a sort needs, less what it has written already, is free; return the free bytes.
@@ -246,7 +236,7 @@ class Store:
         if self.if_exists == "overwrite":
             with readable_errors(self.path):
                 self._write_marker({})
-                _delete(self.zarr_path)
+                delete(self.zarr_path)
         elif self.if_exists == "abort":
             raise InputError(f"{self.path} holds results already, and if_exists is 'abort'.")
         elif _source(before) != _source(identity):
@@ -266,7 +256,7 @@ class Store:
     def _sweep(self) -> None:
         for pattern in (".*.tmp", f"{ZARR}/.*.tmp", f"{ZARR}/*/.*.tmp", f"{ZARR}/*/*/.*.tmp"):
             for path in self.path.glob(pattern):
-                _delete(path)
+                delete(path)
 
     def _is_ours(self) -> bool:
         return self._marker().get("made_by") == _MADE_BY
@@ -284,6 +274,12 @@ class Store:
         self._write_marker({**content, "stages": {**write, name: timing}})
 
 
+def store_of(path: Path | None) -> Store | None:
+    """Store of the sort whose sorting lies in a folder: that one or, of a sorting that was curated, the one above."""
+    found = [folder for folder in ((path, path.parent) if path else ()) if (folder / MARKER).is_file()]
+    return Store(found[0]) if found else None
+
+
 def _source(identity: Any) -> Any:
     """The part of an identity that says which recording it is; the rest only changes what is computed."""
     return identity.get("source", identity) if isinstance(identity, dict) else identity
@@ -291,10 +287,3 @@ def _source(identity: Any) -> Any:
 
 def _is_leftover(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

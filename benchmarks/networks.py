@@ -1,0 +1,252 @@
+"""How well the networks do on hybrid recordings, made by another generator than what they were trained on.
+
+    python -m benchmarks.networks --data DATA                 # writes benchmarks/results/networks.md
+    python -m benchmarks.networks --model FOLDER --seconds 40
+
+Detector: recall of spikes of units with SNR 3 to 6 at the threshold where nine of ten detections are right, against the
+threshold detector at the threshold where nine of ten of its detections are. Triage: clean waveforms kept, collided ones
+rejected. Denoiser: mean squared error on the spike's channel against the true waveform, beside three principal
+components and the best linear filter (Wiener's), both fitted to half of the very recording's spikes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.accuracy import datasets
+from benchmarks.accuracy.folders import read_truth
+from yass_dask import config, subsample
+from yass_dask.augment.examples import CLEAN_SD, CLEAN_SHARE, COLLIDED_SD, COLLIDED_SHARE, SPIKE, Windows, cut, label
+from yass_dask.augment.plant import Bank, Planted, Spikes
+from yass_dask.backends import kernel
+from yass_dask.conditioning import PreprocessParams
+from yass_dask.detect import DetectParams, Finder
+from yass_dask.evaluate.detections import FALSE, TRUE, TWICE, match_detections
+from yass_dask.neuralnetwork.architecture import resampling
+from yass_dask.neuralnetwork.background import White, whitened
+from yass_dask.neuralnetwork.metrics import precision_recall, recall_at
+from yass_dask.neuralnetwork.models import chosen_model
+from yass_dask.neuralnetwork.scan import Judge, candidates, log_odds_of, window_channels
+from yass_dask.runtime import Executor
+from yass_dask.simulate.band import band_pass
+from yass_dask.simulate.waveforms import JITTERS
+
+RECORDINGS = [("hybrid49", 1), ("hybrid49", 2), ("hybrid96", 1), ("hybrid32", 2)]
+UNSEEN = [("hybrid49", 5), ("hybrid96", 4), ("hybrid32", 5)]
+"""Not looked at while sizes and limits of the networks were chosen."""
+PRECISION = 0.9
+SNR = (3.0, 6.0)
+JITTER_SHIFTS = subsample.shift_index((np.arange(JITTERS) - JITTERS // 2) / JITTERS)
+"""The hybrids' shifts by fractions of a sample."""
+TOLERANCE_MS = 0.4
+LIKE_YASS = 0.8
+"""Size of the second spike, relative to the first, from which YASS trained its triage on."""
+LOWEST_SD, LOWEST_PROBABILITY = 3.0, 0.02
+"""From where on detections are listed."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Detections of one detector on one recording."""
+
+    strengths: np.ndarray
+    status: np.ndarray
+    found: np.ndarray
+    """(n_spikes,) strength with which each true spike was found"""
+    cpu_seconds: float
+
+    def recall(self, spikes: np.ndarray, *, forgiving: bool) -> float:
+        """Share of some spikes found where the precision is PRECISION; 0 where it never is.
+
+        Parameters
+        ----------
+        forgiving : spikes found twice do not count as false
+        """
+        counted = self.status != TWICE if forgiving else np.ones(len(self.status), bool)
+        right, strengths = self.status[counted] == TRUE, self.strengths[counted]
+        precision, _ = precision_recall(right, strengths)
+        levels = np.unique(strengths)[::-1]
+        recall = np.array([(self.found[spikes] >= level).mean() for level in levels])
+        return recall_at(precision, recall, PRECISION)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A hybrid recording, whitened, and its truth."""
+
+    name: str
+    white: White
+    traces: np.ndarray
+    planted: Planted
+    snr: np.ndarray
+    """(n_spikes,) of each spike's unit"""
+
+
+def opened(name: str, seed: int, seconds: float, data: Path, folder: Path) -> Case:
+    """Make a hybrid recording and whiten it."""
+    datasets.make(name, seed, folder / "recording", data, seconds)
+    truth = read_truth(folder / "recording")
+    recording = config.load(folder / "recording" / "config.yaml").recording()
+    with whitened(recording, folder / "store", PreprocessParams(), client=Executor("sync")) as (white, _):
+        traces = white.read(0, recording.n_samples)
+    templates = white.whiten(band_pass(truth["templates"], recording.sampling_rate) / white.clean.unit_per_sd)
+    bank = Bank.of(templates, int(truth["template_peak"]), JITTER_SHIFTS)
+    times, units = truth["spike_times"], truth["spike_labels"]
+    size = np.abs(templates).max(axis=(1, 2))
+    spikes = Spikes(times, units, truth["spike_jitters"], size[units] * truth["spike_scales"])
+    return Case(f"{name}, seed {seed}", white, traces, with_signal(traces, spikes, bank), truth["snr"][units])
+
+
+def with_signal(traces: np.ndarray, spikes: Spikes, bank: Bank) -> Planted:
+    """True spikes as if they had been planted; all of the traces are known."""
+    signal, length = np.zeros_like(traces), bank.waveforms.shape[2]
+    for at, unit, shift, scale in zip(*(column.tolist() for column in spikes), strict=True):
+        rows = signal[at - bank.peak : at - bank.peak + length]
+        rows += np.float32(scale) * bank.waveforms[unit, shift, : len(rows)]
+    return Planted(traces, signal, np.ones(traces.shape, bool), spikes, bank)
+
+
+def detections(case: Case, params: DetectParams) -> Scored:
+    """All detections of a detector, with their strengths."""
+    recording = case.white.recording
+    finder = Finder.of(case.white.clean, case.white.noise, params, case.white.backend)
+    began = time.thread_time()
+    rows, channels, _, strengths = finder.found(case.traces, 0, len(case.traces))
+    took = time.thread_time() - began
+    bank, spikes = case.planted.bank, case.planted.spikes
+    largest = np.zeros(len(bank))
+    np.maximum.at(largest, spikes.units, spikes.scales)
+    matched = match_detections(
+        rows, channels, strengths, spikes.times, spikes.units, bank.sizes * largest[:, None],
+        recording.neighbors(params.radius_um), recording.samples(TOLERANCE_MS),
+    )  # fmt: skip
+    return Scored(strengths, matched.status, matched.found, took)
+
+
+def detector_row(case: Case, model: str | None) -> str:
+    """Line of the detectors' table."""
+    middle = (case.snr >= SNR[0]) & (case.snr < SNR[1])
+    threshold = detections(case, DetectParams(threshold_sd=LOWEST_SD))
+    network = detections(case, DetectParams(method="nnet", model=model, probability=LOWEST_PROBABILITY))
+    cells = [case.name, int(middle.sum())]
+    for forgiving in (False, True):
+        cells += [f"{one.recall(middle, forgiving=forgiving):.3f}" for one in (threshold, network)]
+    usual = network.strengths >= log_odds_of(DetectParams().probability)
+    right = (network.status[usual] != FALSE).mean()
+    pace = case.white.recording.duration_s / network.cpu_seconds
+    return table_row(
+        [*cells, f"{network.recall(case.snr >= SNR[1], forgiving=True):.3f}", f"{right:.3f}", f"{pace:.0f}"]
+    )
+
+
+def waveform_rows(case: Case, model: str | None) -> tuple[str, str]:
+    """Lines of the triage's and of the denoiser's table."""
+    recording, planted = case.white.recording, case.planted
+    rate = recording.sampling_rate
+    rows, channels = candidates(case.traces, rate, 0, 0, len(case.traces), case.white.backend)
+    kind, spike = label(planted, rows, channels, rate)
+    rows, channels, spike = (column[kind == SPIKE] for column in (rows, channels, spike))
+    network, card = chosen_model(model, "triage")
+    judge = Judge.of(network, card, recording, case.white.backend)
+    matrix, before = resampling(card.waveform_length, card.sampling_rate, rate)
+    windows = Windows(window_channels(recording, card.n_neighbors), before, matrix)
+    own = planted.own(spike, rows, windows.channels[channels], before, matrix.shape[1]).swapaxes(1, 2)
+    size = np.abs(own).max(axis=(1, 2))
+    others = np.abs(cut(planted.signal, rows, channels, windows) - own).max(axis=(1, 2))
+    clean = others <= np.maximum(CLEAN_SHARE * size, CLEAN_SD)
+    collided = others >= np.maximum(COLLIDED_SHARE * size, COLLIDED_SD)
+    alike = others >= LIKE_YASS * size
+    kept = judge.log_odds(case.traces, rows, channels) >= 0
+    triage = [case.name, int(clean.sum()), f"{kept[clean].mean():.3f}", int(collided.sum())]
+    triage += [f"{1 - kept[some].mean():.3f}" for some in (collided, alike & collided)]
+    x = cut(case.traces, rows, channels, windows)[:, :, 0] @ matrix.T
+    errors = denoiser_errors(x, own[:, :, 0] @ matrix.T, clean, model)
+    return table_row(triage), table_row([case.name, len(x), *errors])
+
+
+def denoiser_errors(x: np.ndarray, y: np.ndarray, clean: np.ndarray, model: str | None) -> list[str]:
+    """Mean squared errors of waveforms x against y: as they are, network, three components, Wiener."""
+    fitted = np.random.default_rng(0).random(len(x)) < 0.5
+    network, _ = chosen_model(model, "denoise")
+    denoised = kernel("denoise", "numba")(np.ascontiguousarray(x[~fitted], np.float32), network=network)
+    wiener = x[~fitted] @ np.linalg.lstsq(x[fitted], y[fitted], rcond=None)[0]
+    mean = x[fitted].mean(axis=0)
+    components = np.linalg.svd(x[fitted] - mean, full_matrices=False)[2][:3]
+    reduced = mean + (x[~fitted] - mean) @ components.T @ components
+    errors = [((found - y[~fitted]) ** 2).mean(axis=1) for found in (x[~fitted], denoised, reduced, wiener)]
+    return [f"{error.mean():.3f} ({error[clean[~fitted]].mean():.3f})" for error in errors]
+
+
+def table_row(cells: list) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+HEADERS = {
+    "Detector: recall of spikes of SNR 3 to 6 at precision 0.9": (
+        [
+            "recording",
+            "spikes",
+            "threshold",
+            "network",
+            "threshold *",
+            "network *",
+            "network, SNR 6 up *",
+            "precision at default *",
+            "x real time",
+        ],
+        "Marked *: spikes found a second time count as neither right nor false. 0: the precision is never reached. "
+        "x real time: the network detector on whitened traces, by CPU time of one core.",
+    ),
+    "Triage": (
+        ["recording", "clean", "kept", "collided", "rejected", f"with one of {LIKE_YASS:g} of its size or more"],
+        f"Clean: other spikes stay below {CLEAN_SHARE:g} of the spike or {CLEAN_SD:g} sd; collided: above "
+        f"{COLLIDED_SHARE:g} of it and {COLLIDED_SD:g} sd.",
+    ),
+    "Denoiser: mean squared error (noise variances)": (
+        ["recording", "spikes", "raw", "network", "3 components", "Wiener"],
+        "All spikes that stand out on their main channel, alone or not; in brackets: those alone. The components and "
+        "the filter are fitted to this very recording, the filter to its true waveforms; the network is not.",
+    ),
+}
+
+
+def report(rows: list[list[str]], about: str) -> str:
+    """The page."""
+    lines = ["# Networks on hybrid recordings", "", about]
+    for (title, (names, note)), table in zip(HEADERS.items(), zip(*rows, strict=True), strict=True):
+        lines += ["", f"## {title}", "", table_row(names), "|---" * len(names) + "|", *table, "", note]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of real templates")
+    parser.add_argument("--model", help="folder of networks; those of the package by default")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "networks.md")
+    chosen = parser.parse_args()
+    rows = []
+    for name, seed in [*RECORDINGS, *UNSEEN]:
+        began = time.time()
+        with tempfile.TemporaryDirectory() as folder:
+            case = opened(name, seed, chosen.seconds, chosen.data, Path(folder))
+            rows.append([detector_row(case, chosen.model), *waveform_rows(case, chosen.model)])
+        print(*rows[-1], f"{time.time() - began:.0f} s", sep="\n", flush=True)
+    unseen = ", ".join(f"{name} seed {seed}" for name, seed in UNSEEN)
+    about = (
+        f"{chosen.seconds:g} s each; networks: {chosen.model or 'those of the package'}. `benchmarks/networks.py`. "
+        f"Not looked at while the networks were made: {unseen}."
+    )
+    chosen.out.write_text(report(rows, about), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
