@@ -14,11 +14,12 @@ import pytest
 import yaml
 
 from benchmarks.accuracy import lines, measure, names, report
+from benchmarks.accuracy.drift import displacement
 from benchmarks.accuracy.firing import Trains, draw_trains
 from benchmarks.accuracy.folders import config_text
 from benchmarks.accuracy.lines import ROOT, latest, read
 from benchmarks.accuracy.scores import _collision_recall, _collisions, colliding
-from benchmarks.accuracy.synthetic import FAMILIES, contacts, drift_of, spread_snr
+from benchmarks.accuracy.synthetic import FAMILIES, contacts, spread_snr
 from benchmarks.backends import agreement
 from yass_dask.evaluate import Spikes, compare
 from yass_dask.evaluate.matching import near_other_unit
@@ -207,14 +208,20 @@ def _synchronous_share(trains: Trains) -> float:
 
 
 def test_families():
-    assert set(FAMILIES) == set(names.SYNTHETIC)
+    assert set(FAMILIES) == {*names.SYNTHETIC, *names.DRIFTS}
     for family in FAMILIES.values():
         assert contacts(family).shape == (family.n_channels, 2)
-    assert len({family.code for family in FAMILIES.values()}) == len(FAMILIES)
+    assert len({FAMILIES[name].code for name in names.SYNTHETIC}) == len(names.SYNTHETIC)
+    assert {FAMILIES[name].code for name in names.DRIFTS} == {FAMILIES["np64drift"].code}  # the same units
     ratios = np.sort(spread_snr(100, np.random.default_rng(0)))
     assert 3 <= ratios[0] < 3.1 and 29 < ratios[-1] <= 30
-    drift = drift_of(np.arange(0, 180, 0.1), 25.0)
+    drift = displacement("zigzag", 25.0, np.arange(0, 180, 0.1), np.zeros(1800), 180.0)
     assert drift[0] == pytest.approx(0) and drift.min() == pytest.approx(-25) and drift.max() == pytest.approx(25)
+    seconds, low, high = np.arange(0, 180, 0.5), np.zeros(360), np.ones(360)
+    np.testing.assert_allclose(displacement("ramp", 30.0, seconds, low, 180.0), seconds / 3 - 30)
+    assert set(displacement("bumps", 10.0, seconds, low, 180.0)) == {-10.0, 10.0}
+    zigzag, nonrigid = (displacement(kind, 25.0, seconds, high, 180.0) for kind in ("zigzag", "nonrigid"))
+    np.testing.assert_allclose(nonrigid, 0.3 * zigzag)
 
 
 def test_agreement_of_backends_counts_samples_and_units_under_other_names():

@@ -447,6 +447,27 @@ def beside_inputs() -> Iterator[Case]:
     yield Case("three rows", (gaussian(3, 4),), space | events)
 
 
+def localize_inputs() -> Iterator[Case]:
+    draw = rng(10)
+    positions = draw.uniform(0, 60, (4, 2))
+    there = {"sites": np.array([[0, 1, 2], [1, 0, 4], [2, 3, 4], [3, 2, 4]], np.int32), "positions": positions,
+             "grid": draw.uniform(5, 30, (40, 3)), "reach": 5}  # fmt: skip
+    events = {"rows": draw.integers(5, 295, 50), "channels": draw.integers(0, 4, 50).astype(np.int32)}
+    yield Case("padding channels", (gaussian(300, 4),), there | events)
+    yield Case("no events", (gaussian(300, 4),), there | {name: values[:0] for name, values in events.items()})
+    yield Case("silence", (np.zeros((300, 4), np.float32),), there | events)
+
+
+def pair_shifts_inputs() -> Iterator[Case]:
+    images = np.abs(rng(11).normal(size=(20, 2, 60))).astype(np.float32)
+    pairs = {"first": np.arange(19), "second": np.arange(1, 20), "reach": 7}
+    hat = np.maximum(1 - np.abs(np.arange(60) - 20) / 15, 0).astype(np.float32)
+    yield Case("flat window", (images,), pairs | {"window": np.ones(60, np.float32)})
+    yield Case("a window with an end", (images,), pairs | {"window": hat})
+    yield Case("nothing to see", (0 * images,), pairs | {"window": hat})
+    yield Case("no pairs", (images,), pairs | {"window": hat, "first": np.arange(0), "second": np.arange(0)})
+
+
 # --- inputs of the networks ---------------------------------------------------------------------------------
 
 
@@ -504,7 +525,9 @@ INPUTS: dict[str, Callable[[], Iterator[Case]]] = {
     "denoise": denoise_inputs,
     "filter_time": filter_time_inputs,
     "find_peaks": find_peaks_inputs,
+    "localize": localize_inputs,
     "mixture": mixture_inputs,
+    "pair_shifts": pair_shifts_inputs,
     "project": project_inputs,
     "pursue": pursue_inputs,
     "quantize": quantize_inputs,
@@ -571,6 +594,8 @@ COMPARE: dict[str, Callable[[Any, Any, Case], None]] = {
     "find_peaks": same,
     # responsibilities: float64, sums in another order
     "mixture": nearly(1e-7),
+    # float32 norms against float64 ones, in the exponent of a weight
+    "localize": nearly(1e-5),
     "quantize": same,
     "scale": same,
     # eleven products a sample, summed in another order or with fused multiply-adds
@@ -991,3 +1016,26 @@ def test_no_valley_where_there_is_nothing_to_tell(left, right):
 
 def test_constant_groups_are_separate():
     assert load("valley", "numpy")(np.zeros(50), np.ones(50)) == 0.0
+
+
+# --- pair_shifts ---
+
+
+def test_shifts_are_those_of_the_words():
+    """Against the sum over depths written out, to the bin; and half a bin comes out as half a bin."""
+    pair_shifts = load("pair_shifts", "numpy")
+    case = list(pair_shifts_inputs())[1]
+    (images,), window, reach = case.arrays, case.options["window"], case.options["reach"]
+    shifts, likeness = pair_shifts(images, **case.options)
+    padded = np.pad(images.astype(np.float64), ((0, 0), (0, 0), (reach, reach)))
+    for k, (i, j) in enumerate(zip(case.options["first"], case.options["second"], strict=True)):
+        a = images[i].astype(np.float64)
+        moved = [padded[j, :, reach + s : reach + s + 60] for s in range(-reach, reach + 1)]
+        cosines = [(window * a * b).sum() / np.sqrt((window * a**2).sum() * (window * b**2).sum()) for b in moved]
+        assert abs(shifts[k] - (int(np.argmax(cosines)) - reach)) <= 0.5 or np.argmax(cosines) in (0, 2 * reach)
+        assert likeness[k] == pytest.approx(max(cosines), abs=1e-5)
+    depths = np.arange(60)
+    bumps = np.stack([np.exp(-(((depths - 30 - d) / 4.0) ** 2)) for d in (0, 0.5, -3)])[:, None].astype(np.float32)
+    pairs = {"first": np.array([0, 0, 2]), "second": np.array([1, 2, 1])}
+    found, _ = pair_shifts(bumps, **pairs, window=np.ones(60, np.float32), reach=7)
+    np.testing.assert_allclose(found, [0.5, -3, 3.5], atol=0.05)

@@ -17,6 +17,7 @@ KERNELS = [name for name in FILES if name.startswith("kernels/")]
 STAGES = [
     "conditioning.py",
     "preprocess.py",
+    "motion.py",
     "noise.py",
     "detect.py",
     "features.py",

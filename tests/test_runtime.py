@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_info
 
 from yass_dask.chunked import LazyParts, LazyTraces
 from yass_dask.errors import InputError
+from yass_dask.geometry import Probe
 from yass_dask.runtime import Executor, available_cores, choose, one_thread, plan, visible
 from yass_dask.runtime.plan import MOST_BLOCKS, PROCESS_BYTES, task_bytes, tree_bytes
 from yass_dask.store import Store
@@ -38,6 +39,10 @@ class FakeRecording:
     n_channels: int = 4
     block_samples: int = 100
     duration_s: float = 20.5
+
+    @property
+    def probe(self) -> Probe:
+        return Probe(np.stack([np.zeros(self.n_channels), 20.0 * np.arange(self.n_channels)], axis=1))
 
     @property
     def dtype(self) -> np.dtype[Any]:

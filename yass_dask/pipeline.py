@@ -17,6 +17,7 @@ from yass_dask.detect import DetectParams, Finder, detect
 from yass_dask.events import Events
 from yass_dask.features import FeatureParams, Features, choose_peaks, measure_basis, measure_features
 from yass_dask.merge import MergeParams, UnitFacts, find_clusters, gather_pieces, revise
+from yass_dask.motion import MotionParams, follow_motion
 from yass_dask.noise import Noise, measure_noise, measure_spectrum
 from yass_dask.preprocess import Clean, measure_scale, preprocess
 from yass_dask.projector import Basis
@@ -48,6 +49,7 @@ class SortParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preprocess: PreprocessParams = PreprocessParams()
+    motion: MotionParams = MotionParams()
     detect: DetectParams = DetectParams()
     features: FeatureParams = FeatureParams()
     cluster: ClusterParams = ClusterParams()
@@ -124,6 +126,8 @@ def sort(
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
         noise = keep("noise", measure_noise(clean, params.preprocess, backend))
+        how = (params.motion, params.detect, params.preprocess, backend)
+        clean, noise, motion = follow_motion(keep, recording, clean, noise, *how)
         matched = keep("spectrum", measure_spectrum(clean, noise, params.preprocess, backend))
         some = clean.strided(looked_at(recording, params))
         peaks = keep("detect", detect(some, noise, params.detect, backend))
@@ -143,7 +147,7 @@ def sort(
             audit += units.audit
             shown.found(units=len(units.templates))
         spikes = pursue(keep, "", clean, matched, units, params, backend)
-        return told(shown, finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve))
+        return told(shown, finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve, motion))
 
 
 def told(shown: Progress, sorting: Sorting) -> Sorting:

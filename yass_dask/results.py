@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ from yass_dask.deconvolve import DeconvolveParams
 from yass_dask.events import Events
 from yass_dask.likely import Fits, fit_units
 from yass_dask.merge import MergeParams
+from yass_dask.motion import Motion, join_divided
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.refine import Units, trains_of
 from yass_dask.sorting import Sorting
+from yass_dask.store.disk import readable_errors
 from yass_dask.verdicts import coincident
 
 VIOLATION_MS = 2.0
@@ -29,11 +32,12 @@ GOOD_CONTAMINATION = 0.1
 GOOD_LEVEL = 6.0
 NOISE_LEVEL = 5.0
 LOCATION_RADIUS_UM = 100.0
+MOTION_FOLDER = "motion"
 
 
 def finish(
     folder: Path, clean: Clean, units: Units, spikes: Events, audit: list[dict[str, Any]], params: MergeParams,
-    pursuit: DeconvolveParams,
+    pursuit: DeconvolveParams, motion: Motion | None = None,
 ) -> Sorting:  # fmt: skip
     """Sorting of the last round's spikes, written into the folder.
 
@@ -41,13 +45,18 @@ def finish(
     ----------
     audit : lines of all rounds
     pursuit : how the spikes were found; within its refractory time no unit can show a violation
+    motion : how the tissue moved, None where that was not looked for; units that divide the displacements are joined
     """
     fields, audit = spikes.load(), list(audit)
     templates, rate = units.templates, clean.recording.sampling_rate
     fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_samples)
     likely = fields["log_odds"] >= fits.least[fields["unit_index"]]
     fields = {name: values[likely] for name, values in fields.items()}
+    heights_uv = np.abs(templates.dense() * clean.unit_per_sd).max(axis=(1, 2), initial=0)
+    joined = {} if motion is None or motion.is_none else divided(fields, units, clean, motion)
+    fields, fits = together(fields, joined, heights_uv), surest(fits, joined)
     dropped = last_drops(fields, units, fits, clean, params)
+    dropped |= {u: ("merge", int(templates.ids[into]), reason) for u, (into, reason) in joined.items()}
     audit += [{"unit": int(templates.ids[u]), "action": action, "into": into, "reason": reason}
               for u, (action, into, reason) in dropped.items()]  # fmt: skip
     kept = np.array([u for u in range(len(templates)) if u not in dropped], np.int64)
@@ -55,7 +64,7 @@ def finish(
     fields = {name: values[mine] for name, values in fields.items()}
     waveforms = templates.dense()[kept] * clean.unit_per_sd
     height = np.abs(templates.waveforms).max(axis=(1, 2), initial=0)
-    unit_height = np.abs(waveforms).max(axis=(1, 2), initial=0)
+    unit_height = heights_uv[kept]
     row = np.searchsorted(kept, fields["unit_index"])
     main, trains = templates.main_channels(clean.unit_per_sd), trains_of(fields, len(templates))
     rows = [
@@ -78,7 +87,49 @@ def finish(
         channel_ids=clean.recording.channel_ids,
         trace_gain=clean.unit_per_sd / COUNTS_PER_SD,
     )
+    write_motion(motion, folder / MOTION_FOLDER)
     return replace(sorting, path=sorting.write(folder))
+
+
+def write_motion(motion: Motion | None, folder: Path) -> None:
+    """Write the motion, in place of an earlier sort's; see `Motion.save`."""
+    with readable_errors(folder.parent):
+        shutil.rmtree(folder, ignore_errors=True)
+        if motion is not None:
+            motion.save(folder)
+
+
+def divided(fields: Mapping[str, np.ndarray], units: Units, clean: Clean, motion: Motion) -> dict[int, tuple[int, str]]:
+    """Units that are others at other displacements: row -> (row of the other, why)."""
+    n_units, recording = len(units.templates), clean.recording
+    depths = recording.probe.positions[units.templates.main_channels(clean.unit_per_sd), 1]
+    near = np.stack([_share_a_channel(units, u) for u in range(n_units)]) if n_units else np.zeros((0, 0), bool)
+    trains, waveforms = trains_of(fields, n_units), units.templates.dense()
+    return join_divided(
+        trains, waveforms, depths, near | near.T, motion, recording.n_samples, recording.sampling_rate
+    )  # fmt: skip
+
+
+def together(
+    fields: Mapping[str, np.ndarray], joined: Mapping[int, tuple[int, str]], heights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Spikes of joined units as those of the units they go to, at amplitudes relative to these."""
+    if not joined:
+        return dict(fields)
+    into = np.arange(len(heights), dtype=fields["unit_index"].dtype)
+    into[list(joined)] = [row for row, _ in joined.values()]
+    scale = (heights / np.maximum(heights[into], 1e-9)).astype(fields["amplitude"].dtype)
+    units = fields["unit_index"]
+    return dict(fields) | {"unit_index": into[units], "amplitude": fields["amplitude"] * scale[units]}
+
+
+def surest(fits: Fits, joined: Mapping[int, tuple[int, str]]) -> Fits:
+    """A joined unit is no noise if one of its members is none: what the surest of them says holds for it."""
+    accuracy, centre = fits.accuracy.copy(), fits.centre.copy()
+    for u, (into, _) in joined.items():
+        accuracy[into] = max(accuracy[into], fits.accuracy[u])
+        centre[into] = max(centre[into], fits.centre[u])
+    return fits._replace(accuracy=accuracy, centre=centre)
 
 
 def last_drops(

@@ -6,8 +6,10 @@ SYNTHETIC = ("tetrode", "mea49", "np32", "np128", "mea512", "np384", "collide32"
 HYBRIDS = ("hybrid", "hybrid49")
 NAMES = (*SYNTHETIC, *HYBRIDS)
 """What `all` means: the table of the benchmark, in its order."""
-OTHER_NAMES = ("hybrid96", "hybrid32")
-"""The two probes of `hybrid` by name, for any seed."""
+DRIFTS = ("np64still", "np64ramp", "np64bumps", "np64nonrigid")
+"""The units of np64drift at rest, and moved in other ways."""
+OTHER_NAMES = ("hybrid96", "hybrid32", *DRIFTS)
+"""The two probes of `hybrid` by name, for any seed; and drifts beside the table's."""
 
 OURS = "yass_dask"
 ORACLE = "oracle"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.accuracy import drift
 from benchmarks.accuracy.firing import Trains, draw_trains
 from benchmarks.accuracy.folders import GAIN_UV, write_truth
 from yass_dask.simulate.layout import contact_positions
@@ -21,7 +22,6 @@ SNR = (3.0, 30.0)
 NOISE_UV = (5.0, 10.0)
 NOISE_DECAY_UM = 25.0
 DRIFT_STEP_UM = 2.0
-DRIFT_PERIOD_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Family:
     """Between units; smaller where the probe has little room."""
     synchronous: bool = False
     drift_um: float = 0.0
+    """Largest displacement to either side."""
+    drift: drift.Kind = "zigzag"
 
 
 FAMILIES = {
@@ -50,6 +52,11 @@ FAMILIES = {
     "np384": Family(6, "neuropixels", 384, 30000.0, 60.0, 200),
     "collide32": Family(7, "neuropixels", 32, 30000.0, 90.0, 20, synchronous=True),
     "np64drift": Family(8, "neuropixels", 64, 30000.0, 180.0, 40, drift_um=25.0),
+    # The same units, at rest and moved in other ways: the code is that of np64drift.
+    "np64still": Family(8, "neuropixels", 64, 30000.0, 180.0, 40),
+    "np64ramp": Family(8, "neuropixels", 64, 30000.0, 180.0, 40, drift_um=30.0, drift="ramp"),
+    "np64bumps": Family(8, "neuropixels", 64, 30000.0, 180.0, 40, drift_um=10.0, drift="bumps"),
+    "np64nonrigid": Family(8, "neuropixels", 64, 30000.0, 180.0, 40, drift_um=25.0, drift="nonrigid"),
 }
 
 
@@ -71,7 +78,8 @@ def make(name: str, seed: int, folder: str | Path, seconds: float | None = None)
     noise_sd = noise.segments[0].noise_levels[0]
     places, variants, snr = draw_templates(family, positions, noise_sd, own_seed)
     trains = draw_trains(family.n_units, n_samples, family.sampling_rate, own_seed, synchronous=family.synchronous)
-    moved = drift_of(trains.times / family.sampling_rate, family.drift_um)
+    seconds, depth = trains.times / family.sampling_rate, _depth(places[trains.labels, 1], positions)
+    moved = drift.displacement(family.drift, family.drift_um, seconds, depth, n_samples / family.sampling_rate)
     _write_traces(folder / "recording.bin", noise, trains, variants, _variant_of(trains, moved, family), family)
     at_rest = variants[..., _n_drifts(family) // 2 * JITTERS + JITTERS // 2]
     write_truth(
@@ -175,10 +183,11 @@ def spread_snr(n_units: int, rng: np.random.Generator) -> np.ndarray:
     return SNR[0] * (SNR[1] / SNR[0]) ** steps
 
 
-def drift_of(seconds: np.ndarray, drift_um: float) -> np.ndarray:
-    """Displacement in um at these times: a zigzag between -drift_um and drift_um that starts at 0."""
-    turns = seconds / DRIFT_PERIOD_S + 0.25
-    return drift_um * (1 - 4 * np.abs(turns % 1 - 0.5))
+def _depth(heights_um: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Places along the probe, 0 at its lowest contact and 1 at its highest."""
+    low, high = positions[:, 1].min(), positions[:, 1].max()
+    depth: np.ndarray = np.clip((heights_um - low) / max(high - low, 1e-9), 0, 1)
+    return depth
 
 
 def _n_drifts(family: Family) -> int:

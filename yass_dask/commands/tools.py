@@ -86,6 +86,7 @@ def clean_of_sort(out: Path) -> tuple[Clean, Recording]:
         The input is not where it was, or the preprocessed traces were deleted.
     """
     from yass_dask import config
+    from yass_dask.phy.output import stage_of_traces
     from yass_dask.preprocess import measure_scale, preprocess
     from yass_dask.store import Store
 
@@ -96,7 +97,7 @@ def clean_of_sort(out: Path) -> tuple[Clean, Recording]:
     backend = "numba"
     # Nothing is computed: the lazy stages are only asked to open what they made.
     scale = measure_scale(raw, params, backend).open(store.open("scale"))
-    return preprocess(raw, scale, params, backend).open(store.open("preprocess")), raw
+    return preprocess(raw, scale, params, backend).open(store.open(stage_of_traces(out))), raw
 
 
 def _session_of(path: Path | None) -> dict[str, Any]:

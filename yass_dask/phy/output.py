@@ -12,7 +12,7 @@ from yass_dask.sorting import Sorting
 if TYPE_CHECKING:
     from yass_dask.recording import Recording
 
-CLEAN_TRACES = Path("yass.zarr") / "preprocess" / "traces"
+STAGES = Path("yass.zarr")
 CONFIG_FILE = "config.yaml"
 
 
@@ -37,7 +37,7 @@ def export_output(out: str | Path, folder: str | Path | None = None) -> Path:
 def _clean_recording(sorting: Sorting, out: Path) -> Recording:
     from yass_dask.readers import read_zarr
 
-    path = out / CLEAN_TRACES
+    path = out / STAGES / stage_of_traces(out) / "traces"
     if not path.exists() or sorting.trace_gain is None:
         raise InputError(
             f"{path}: the clean traces were not kept, and phy's features are computed from them; "
@@ -45,6 +45,15 @@ def _clean_recording(sorting: Sorting, out: Path) -> Recording:
         )
     recording = read_zarr(path, sorting.sampling_rate, sorting.probe, sorting.trace_gain)
     return recording.with_chunks(1)
+
+
+def stage_of_traces(out: Path) -> str:
+    """The stage whose traces the spikes were found in: held still where motion was followed."""
+    from yass_dask.motion import Motion
+    from yass_dask.results import MOTION_FOLDER
+
+    folder = out / MOTION_FOLDER
+    return "still" if folder.is_dir() and not Motion.load(folder).is_none else "preprocess"
 
 
 def _raw_recording(out: Path) -> Recording | None:

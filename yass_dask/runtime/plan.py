@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from yass_dask.errors import InputError
+from yass_dask.motion.params import is_followed
 
 if TYPE_CHECKING:
     from yass_dask.recording import Recording
@@ -153,8 +154,9 @@ def tree_bytes(bytes_per_task: int, n_workers: int, processes: bool) -> int:
 
 
 def disk_bytes(recording: Recording) -> int:
-    """Bytes on disk that a sort needs at most, in the usual case."""
-    traces = recording.n_samples * recording.n_channels * TRACE_BYTES_PER_VALUE
+    """Bytes on disk that a sort needs at most, in the usual case; traces are there twice if the tissue may move."""
+    copies = 2 if is_followed(recording.probe) else 1
+    traces = copies * recording.n_samples * recording.n_channels * TRACE_BYTES_PER_VALUE
     return int(traces + recording.duration_s * recording.n_channels * EVENT_BYTES_PER_CHANNEL_SECOND)
 
 

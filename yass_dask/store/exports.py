@@ -21,6 +21,7 @@ EXPORTS = (
     "npz",
     "nwb",
     "report.html",
+    "motion",
     PROFILE,
     WORK,
 )
