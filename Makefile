@@ -22,7 +22,7 @@ test: $(TOOLS)
 
 # The tests of the store and of a sort with zarr 3: SpikeInterface, which the other tests need, asks for zarr 2.
 test-zarr3: $(ZARR3)
-	.venv-zarr3/bin/python -m pytest $(PYTEST_ARGS) tests/test_store.py tests/test_readers.py tests/test_sort_same_answer.py
+	.venv-zarr3/bin/python -m pytest $(PYTEST_ARGS) tests/test_store.py tests/test_sort_same_answer.py
 
 lint: $(TOOLS)
 	$(BIN)/ruff check .

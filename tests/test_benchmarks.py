@@ -26,7 +26,7 @@ from yass_dask.evaluate.matching import near_other_unit
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAY_IMPORT_SPIKEINTERFACE = re.compile(
-    r"benchmarks/.*|tests/.*|yass_dask/(readers|spikeinterface)\.py|yass_dask/sorting/.*|yass_dask/sources/.*"
+    r"benchmarks/.*|tests/.*|yass_dask/readers\.py|yass_dask/spikeinterface/.*|yass_dask/sorting/.*|yass_dask/sources/.*"
 )
 
 
@@ -58,7 +58,8 @@ def test_spikeinterface_is_imported_at_the_doors_only():
 def test_no_stage_calls_another_sorter():
     others = ("spikeinterface.sortingcomponents", "spikeinterface.sorters", "kilosort", "mountainsort5", "hdbscan")
     for path in (ROOT / "yass_dask").rglob("*.py"):
-        assert [name for name in imported(path) if name.startswith(others)] == [], path
+        if path.parent.name != "spikeinterface":  # the door by which SpikeInterface calls this one
+            assert [name for name in imported(path) if name.startswith(others)] == [], path
 
 
 def test_readme_tables_come_from_the_lines():
