@@ -16,7 +16,7 @@ def denoise(waveforms: np.ndarray, *, network: Denoiser) -> np.ndarray:
     n = len(waveforms)
     padded = np.zeros((max(LEAST_WAVEFORMS, 1 << max(n - 1, 0).bit_length()), waveforms.shape[1]), np.float32)
     padded[:n] = waveforms
-    return np.array(jax.jit(denoised)(padded, network)[:n])
+    return np.array(_denoised(padded, network)[:n])
 
 
 def denoised(x: jax.Array, network: Denoiser) -> jax.Array:
@@ -35,3 +35,6 @@ def _convolved(x: jax.Array, taps: Any) -> jax.Array:
     n_left = x.shape[1] - len(taps) + 1
     windows = jnp.concatenate([x[:, w : w + n_left] for w in range(len(taps))], axis=2)
     return jnp.matmul(windows, taps.reshape(-1, taps.shape[-1]), precision="highest")
+
+
+_denoised = jax.jit(denoised)
