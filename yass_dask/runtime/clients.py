@@ -38,25 +38,21 @@ def local_client(n_workers: int, memory_limit: int | None, gpus: Sequence[str] =
     import distributed
 
     # A job holds its data until they are written: nothing can be spilled, a paused worker pauses for ever.
-    patient = {f"distributed.worker.memory.{action}": False for action in ("target", "spill", "pause")}
-    options = {
-        "nthreads": 1,
-        "memory_limit": _share(memory_limit, n_workers + len(gpus)),
-        "silence_logs": logging.ERROR,
-    }
-    env = {**ONE_THREAD, **KEEP_MEMORY, "NUMBA_NUM_THREADS": "1"}
-    workers: dict[Any, Any] = {
-        i: {"cls": distributed.Nanny, "options": options | {"env": env}} for i in range(n_workers)
-    }
+    settings: dict[str, Any] = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
+    # Read when a process starts, so that `env` would come too late; dask's own has each freed array given back.
+    settings["distributed.nanny.pre-spawn-environ"] = {**ONE_THREAD, **KEEP_MEMORY, "NUMBA_NUM_THREADS": "1"}
+    limit = _share(memory_limit, n_workers + len(gpus))
+    options = {"nthreads": 1, "memory_limit": limit, "silence_logs": logging.ERROR}
+    own: dict[Any, dict[str, Any]] = {i: {} for i in range(n_workers)}
     for gpu in gpus:
-        own = {"env": env | {"CUDA_VISIBLE_DEVICES": gpu}, "resources": {RESOURCE: 1}}
-        workers[f"gpu-{gpu}"] = {"cls": distributed.Nanny, "options": options | own}
+        own[f"gpu-{gpu}"] = {"env": {"CUDA_VISIBLE_DEVICES": gpu}, "resources": {RESOURCE: 1}}
+    workers = {name: {"cls": distributed.Nanny, "options": options | more} for name, more in own.items()}
     scheduler = {
         "cls": distributed.Scheduler,
         "options": {"host": "127.0.0.1", "port": 0, "dashboard": True, "dashboard_address": ":0"},
     }
     with (
-        dask.config.set(patient),
+        dask.config.set(settings),
         distributed.SpecCluster(workers, scheduler, silence_logs=logging.ERROR) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
