@@ -27,8 +27,8 @@ from yass_dask.runtime.clients import local_client
 from yass_dask.runtime.devices import Workers, choose_backend, visible_gpus
 from yass_dask.store.disk import read_json
 
-READ_TRACES = {"scale", "preprocess", "noise", "raster", "still", "spectrum", "detect", "basis", "features", "means", "even", "deconvolve",
-               "residual"}  # fmt: skip
+READ_TRACES = {"scale", "preprocess", "noise", "raster", "still", "spectrum", "detect", "basis", "features", "means",
+               "even", "deconvolve", "residual"}  # fmt: skip
 
 
 class WhoRan(SchedulerPlugin):

@@ -16,10 +16,10 @@ from yass_dask.evaluate import Spikes, compare
 from yass_dask.geometry import Probe
 from yass_dask.kernels.localize_numpy import localize
 from yass_dask.likely import Fits
-from yass_dask.motion import Motion, MotionParams, join_divided
+from yass_dask.motion.displacement import Motion
 from yass_dask.motion.estimate import estimate, estimate_motion
-from yass_dask.motion.joining import shared_rate
-from yass_dask.motion.params import is_followed
+from yass_dask.motion.joining import join_divided, shared_rate
+from yass_dask.motion.params import MotionParams, is_followed
 from yass_dask.motion.plot import plot_motion
 from yass_dask.motion.raster import MOST_BLOCKS, N_SIZES, Raster, grid, measure_raster
 from yass_dask.motion.register import solve

@@ -17,7 +17,8 @@ from yass_dask.detect import DetectParams, Finder, detect
 from yass_dask.events import Events
 from yass_dask.features import FeatureParams, Features, choose_peaks, measure_basis, measure_features
 from yass_dask.merge import MergeParams, UnitFacts, find_clusters, gather_pieces, revise
-from yass_dask.motion import MotionParams, follow_motion
+from yass_dask.motion.following import follow_motion
+from yass_dask.motion.params import MotionParams
 from yass_dask.noise import Noise, measure_noise, measure_spectrum
 from yass_dask.preprocess import Clean, measure_scale, preprocess
 from yass_dask.projector import Basis

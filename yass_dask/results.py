@@ -15,7 +15,8 @@ from yass_dask.deconvolve import DeconvolveParams
 from yass_dask.events import Events
 from yass_dask.likely import Fits, fit_units
 from yass_dask.merge import MergeParams
-from yass_dask.motion import Motion, join_divided
+from yass_dask.motion.displacement import Motion
+from yass_dask.motion.joining import join_divided
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.refine import Units, trains_of
 from yass_dask.sorting import Sorting

@@ -49,7 +49,7 @@ def _clean_recording(sorting: Sorting, out: Path) -> Recording:
 
 def stage_of_traces(out: Path) -> str:
     """The stage whose traces the spikes were found in: held still where motion was followed."""
-    from yass_dask.motion import Motion
+    from yass_dask.motion.displacement import Motion
     from yass_dask.results import MOTION_FOLDER
 
     folder = out / MOTION_FOLDER
