@@ -35,7 +35,8 @@ def follow_motion(
     if not params.follow:
         return clean, noise, None
     if not is_followed(recording.probe):
-        _log.info("motion: none is followed: the probe is not one long row of contacts close together")
+        why = "the probe is not one long row of contacts close together"
+        _log.info("motion: none is followed: %s", why, extra={"file_only": True})
         return clean, noise, None
     raster = keep("raster", measure_raster(clean, noise, detecting, params, backend))
     motion: Motion = keep("motion", estimate_motion(raster, params, backend))
