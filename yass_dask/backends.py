@@ -15,7 +15,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from yass_dask.errors import InputError
 
 CPU, GPU = ("numpy", "numba"), ("cupy", "jax")
 BACKENDS = (*CPU, *GPU)
+
+Where = Literal["any", "gpu", "cpu"]
+"""Which workers a stage's tasks are for, where there are both kinds."""
 
 LEAST_MEMORY = 2**20
 """A GPU that has not even this left is not worth asking again."""

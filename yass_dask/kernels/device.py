@@ -9,6 +9,10 @@ import numpy as np
 UNITS, EVENTS = 32, 256
 """Shortest lengths of arrays of units, and of events: few of these, whose number differs from block to block."""
 
+FINE = 2.0**16
+"""Spikes are summed in whole numbers, this many per unit of the traces: in floating point the sum would depend on the
+order in which the device's threads come to it."""
+
 
 def few_lengths(n: int, least: int = UNITS) -> int:
     """The smallest of 1, 2, 4, 8 ... times `least` that is at least n."""

@@ -4,10 +4,7 @@ import cupy
 import numpy as np
 
 from yass_dask.kernels.cuda import THREADS, as_float, as_int, compiled
-
-FINE = 2.0**16
-"""Spikes are summed in whole numbers, this many per unit of the traces: in floating point the sum would depend on the
-order in which the device's threads come to it."""
+from yass_dask.kernels.device import FINE
 
 SOURCE = """
 extern "C" __global__ void add_spikes(

@@ -6,11 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from yass_dask.kernels.device import EVENTS, few_lengths, filled
-
-FINE = 2.0**16
-"""Spikes are summed in whole numbers, this many per unit of the traces: in floating point the sum would depend on the
-order in which the device's threads come to it."""
+from yass_dask.kernels.device import EVENTS, FINE, few_lengths, filled
 
 
 def subtract(

@@ -6,16 +6,13 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from yass_dask.backends import CPU, GPU, installed, on_gpu
+from yass_dask.backends import CPU, GPU, Where, installed, on_gpu
 from yass_dask.errors import InputError
 
 if TYPE_CHECKING:
     import distributed
-
-Where = Literal["any", "gpu", "cpu"]
-"""Which workers a stage's tasks are for, where there are both kinds."""
 
 RESOURCE = "GPU"
 """What a worker offers that has a GPU to itself: `dask worker --resources GPU=1`."""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from dask.delayed import Delayed
 
+from yass_dask.backends import Where
 from yass_dask.errors import InputError
 from yass_dask.monitor.profile import StageProfile
 from yass_dask.runtime.batch import Batch, batch_client, is_scheduler_file
 from yass_dask.runtime.clients import current_client, local_client, remote_client
-from yass_dask.runtime.devices import Where
 from yass_dask.runtime.pools import Cluster, Here, Job, Pool, Threads, WorkersLostError, answered_by, cut_jobs
 from yass_dask.runtime.threads import available_cores, give_memory_back, keep_memory, one_thread
 from yass_dask.runtime.visible import check_workers_see

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import dask
 from dask.delayed import Delayed
 
-from yass_dask.backends import MEMORY
+from yass_dask.backends import MEMORY, Where
 from yass_dask.chunked import merged, needed_for
-from yass_dask.runtime.devices import Where, Workers
+from yass_dask.runtime.devices import Workers
 from yass_dask.runtime.threads import keep_memory
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from dask.delayed import Delayed
 
-from yass_dask.backends import CPU
+from yass_dask.backends import CPU, Where
 from yass_dask.chunked import LazyParts, LazyTraces
 from yass_dask.monitor.peak import PeakMemory
 from yass_dask.monitor.progress import Part, Progress
@@ -26,7 +26,6 @@ from yass_dask.store.table import DeletedTraces, Table
 _log = logging.getLogger("yass_dask")
 
 Lazy = LazyTraces | LazyParts
-Where = Literal["any", "gpu", "cpu"]
 
 
 class Runs(Protocol):
