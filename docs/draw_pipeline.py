@@ -1,4 +1,4 @@
-"""Draws the pipeline: `python docs/draw_pipeline.py` writes docs/pictures/pipeline.svg. Read it as the map of pipeline.py.
+"""Draws the pipeline, the map of pipeline.py: `python docs/draw_pipeline.py` writes docs/pictures/pipeline.svg.
 
 No library draws it, so that it is a few kB; the colours are read on light and on dark pages.
 """
@@ -55,7 +55,8 @@ def down(row: int) -> str:
     x, y = place(row, len(ROWS[row]) - 1)
     first, below = place(row + 1, 0)
     turn = y + HIGH + 24
-    return arrow([(x + BOX // 2, y + HIGH), (x + BOX // 2, turn), (first + BOX // 2, turn), (first + BOX // 2, below - 3)])
+    middle, under = x + BOX // 2, first + BOX // 2
+    return arrow([(middle, y + HIGH), (middle, turn), (under, turn), (under, below - 3)])
 
 
 def again() -> str:
@@ -63,7 +64,8 @@ def again() -> str:
     x, y = place(2, 3)
     first, _ = place(2, 0)
     edge, above = x + BOX + 22, y - 14
-    line = arrow([(x + BOX, y + HIGH // 2), (edge, y + HIGH // 2), (edge, above), (first + BOX - 50, above), (first + BOX - 50, y - 3)])
+    middle, under = y + HIGH // 2, first + BOX - 50
+    line = arrow([(x + BOX, middle), (edge, middle), (edge, above), (under, above), (under, y - 3)])
     return line + f'<text x="{edge - 6}" y="{above - 6}" class="note">two rounds</text>'
 
 
@@ -75,7 +77,7 @@ def drawn() -> str:
     height = 20 + len(ROWS) * ROW - (ROW - HIGH) + 20
     style = f"text{{font:12px sans-serif;text-anchor:middle;fill:{INK}}}.title{{font-weight:bold;font-size:14px}}"
     style += f".note{{text-anchor:end;fill:{EDGE}}}"
-    head = f'<marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+    head = '<marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     head += f'<path d="M0,0 L8,4 L0,8 z" fill="{EDGE}"/></marker>'
     label = "<title>The stages of a sort, in their order</title>"
     return (

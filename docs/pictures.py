@@ -35,16 +35,14 @@ STYLE = {
     "axes.titlecolor": INK, "figure.dpi": 110, "font.size": 10, "legend.frameon": False, "legend.labelcolor": INK,
     "savefig.transparent": True, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
 }  # fmt: skip
-SHOWN = np.array([8, 10, 12, 14])
-"""Channels of the traces that are drawn"""
 
 
 # --- what is drawn ---
 
 
-def sorted_recording(folder: Path) -> SimpleNamespace:
-    """A minute of 32 channels, sorted: its traces, and every stage's result."""
-    truth = simulate(n_channels=32, seconds=60, n_units=28, seed=11, snr=(5, 20))
+def sorted_recording(folder: Path, n_channels: int = 32, seconds: float = 60, n_units: int = 28) -> SimpleNamespace:
+    """A simulated recording, sorted: its traces, and every stage's result. `shown` are the channels that are drawn."""
+    truth = simulate(n_channels=n_channels, seconds=seconds, n_units=n_units, seed=11, snr=(5, 20))
     recording = from_array(truth.traces, truth.sampling_rate, truth.positions, truth.gain_to_uv)
     sorting = sort(recording, folder)
     params = SortParams()
@@ -52,7 +50,8 @@ def sorted_recording(folder: Path) -> SimpleNamespace:
         # The same recipes: both are found on disk.
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
-    return SimpleNamespace(truth=truth, recording=recording, sorting=sorting, clean=clean, params=params, folder=folder)
+    shown = n_channels // 4 + max(1, n_channels // 16) * np.arange(4)
+    return SimpleNamespace(truth=truth, sorting=sorting, clean=clean, params=params, folder=folder, shown=shown)
 
 
 def stage(work: SimpleNamespace, name: str) -> dict[str, np.ndarray]:
@@ -69,8 +68,8 @@ def clean_sd(clean: Clean, start: int, stop: int) -> np.ndarray:
 
 
 def lines(
-    axes: Any, ms: np.ndarray, traces: np.ndarray, step: float, color: str = STRONG, width: float = 0.8,
-    channels: np.ndarray = SHOWN,
+    axes: Any, ms: np.ndarray, traces: np.ndarray, channels: np.ndarray, step: float, color: str = STRONG,
+    width: float = 0.8,
 ) -> None:  # fmt: skip
     for k, trace in enumerate(traces.T):
         axes.plot(ms, trace + k * step, color=color, linewidth=width)
@@ -85,11 +84,11 @@ def lines(
 def draw_preprocess(work: SimpleNamespace) -> None:
     start, stop = 60_000, 66_000
     ms = np.arange(stop - start) / 30
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    raw = work.truth.traces[start:stop, SHOWN] * work.truth.gain_to_uv[SHOWN]
-    lines(left, ms, raw, 160)
+    _, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    raw = work.truth.traces[start:stop, work.shown] * work.truth.gain_to_uv[work.shown]
+    lines(left, ms, raw, work.shown, 160)
     left.set_title("raw")
-    lines(right, ms, clean_sd(work.clean, start, stop)[:, SHOWN], 14)
+    lines(right, ms, clean_sd(work.clean, start, stop)[:, work.shown], work.shown, 14)
     right.set_title("clean")
 
 
@@ -97,7 +96,7 @@ def draw_noise(work: SimpleNamespace) -> None:
     from yass_dask.noise import measure_noise
 
     noise = measure_noise(work.clean, work.params.preprocess, "numpy")
-    opened = noise.open({name: values for name, values in stage(work, "noise").items()})
+    opened = noise.open(stage(work, "noise"))
     x = clean_sd(work.clean, 0, 300_000).astype(np.float32)
     quiet = np.abs(x).max(axis=1) < 4
     figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
@@ -111,14 +110,14 @@ def draw_noise(work: SimpleNamespace) -> None:
 
 def draw_detect(work: SimpleNamespace) -> None:
     peaks = stage(work, "detect")
-    shown = np.arange(SHOWN[0], SHOWN[-1] + 1)
+    shown = np.arange(work.shown[0], work.shown[-1] + 1)
     inside = np.isin(peaks["channel_index"], shown)
     # The 60 ms in which most peaks are not clear.
     unclear = np.bincount(peaks["sample_index"][inside & ~peaks["is_clear"]] // 1800)
     start = int(unclear.argmax()) * 1800
     inside &= (peaks["sample_index"] >= start) & (peaks["sample_index"] < start + 1800)
     figure, axes = plt.subplots(figsize=(10, 4), layout="constrained")
-    lines(axes, np.arange(1800) / 30, clean_sd(work.clean, start, start + 1800)[:, shown], 14, INK, channels=shown)
+    lines(axes, np.arange(1800) / 30, clean_sd(work.clean, start, start + 1800)[:, shown], shown, 14, INK)
     for clear, marker, color, name in ((True, "v", STRONG, "clear"), (False, "v", WARM, "not clear")):
         mine = inside & (peaks["is_clear"] == clear)
         height = 14 * (peaks["channel_index"][mine] - shown[0]) + 6
@@ -158,7 +157,7 @@ def draw_features(work: SimpleNamespace) -> None:
     features = stage(work, "features")
     mine = features["channel_index"] == shared_channel(work, features)
     points, labels = plane(features["features"][mine]), truth_near(work, features["sample_index"][mine])
-    figure, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
+    _, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
     scatter(axes, points, labels, "true neuron")
 
 
@@ -185,14 +184,14 @@ def draw_cluster(work: SimpleNamespace) -> None:
     samples, points = features["sample_index"][mine], plane(features["features"][mine])
     own = clusters["channel_index"] == channel
     label = dict(zip(clusters["sample_index"][own].tolist(), clusters["cluster_index"][own].tolist(), strict=True))
-    figure, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
+    _, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
     scatter(axes, points, np.array([label.get(int(s), -1) for s in samples]), "cluster")
 
 
 def draw_templates(work: SimpleNamespace) -> None:
     sorting = work.sorting
     largest = np.argsort(-np.ptp(sorting.templates, axis=1).max(axis=1))[:4]
-    figure, panels = plt.subplots(1, 4, figsize=(10, 4), layout="constrained", sharey=True)
+    _, panels = plt.subplots(1, 4, figsize=(10, 4), layout="constrained", sharey=True)
     for axes, row in zip(panels, largest, strict=True):
         template = sorting.templates[row]
         channels = np.argsort(-np.ptp(template, axis=0))[:14]
@@ -218,18 +217,18 @@ def collision(sorting: Any, near: np.ndarray) -> int:
 def draw_deconvolve(work: SimpleNamespace) -> None:
     source = residual_of(work.sorting, store_of(work))
     left = residual(source.clean, source.templates, source.spikes, source.backend)
-    near = np.arange(SHOWN[0] - 2, SHOWN[-1] + 3)
+    near = np.arange(work.shown[0] - 2, work.shown[-1] + 3)
     start = collision(work.sorting, near) - 240
     stop = start + 600
     ms = np.arange(stop - start) / 30
-    figure, axes = plt.subplots(figsize=(10, 4), layout="constrained")
-    lines(axes, ms, clean_sd(work.clean, start, stop)[:, SHOWN], 22, INK, 1.2)
-    lines(axes, ms, left.source.read(start, stop)[:, SHOWN], 22, WARM, 0.9)
+    _, axes = plt.subplots(figsize=(10, 4), layout="constrained")
+    lines(axes, ms, clean_sd(work.clean, start, stop)[:, work.shown], work.shown, 22, INK, 1.2)
+    lines(axes, ms, left.source.read(start, stop)[:, work.shown], work.shown, 22, WARM, 0.9)
     first, last = np.searchsorted(work.sorting.sample_index, (start, stop))
     main = np.ptp(work.sorting.templates, axis=1).argmax(axis=1)[work.sorting.unit_rows]
     for k in range(first, last):
         if main[k] in near:
-            row = int(np.abs(SHOWN - main[k]).argmin())
+            row = int(np.abs(work.shown - main[k]).argmin())
             when = (work.sorting.sample_index[k] - start) / 30
             axes.annotate(str(work.sorting.unit_index[k]), (when, 22 * row + 9), color=STRONG, ha="center")
     axes.set_title("grey: clean traces; orange: what the spikes found (units' numbers) leave", fontsize=10)
@@ -258,7 +257,7 @@ def draw_merge(work: SimpleNamespace) -> None:
         (values[labels == first], values[labels == second], "two neurons"),
         (values[labels == first][half], values[labels == first][~half], "one neuron, cut in two"),
     )
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    _, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for axes, (a, b, title) in zip(panels, pairs, strict=True):
         along = [x @ discriminant(a, b) for x in (a, b)]
         edges = np.linspace(*np.quantile(np.concatenate(along), (0.001, 0.999)), 60)
@@ -290,7 +289,7 @@ def draw_motion(work: SimpleNamespace) -> None:
     motion = Motion.load(work.folder / "motion")
     middle = np.array([float(np.mean(motion.depths_um))])
     found = motion.at(motion.times_s, middle)[:, 0]
-    figure, axes = plt.subplots(figsize=(9, 3.2), layout="constrained")
+    _, axes = plt.subplots(figsize=(9, 3.2), layout="constrained")
     axes.plot(work.seconds[::3000], (work.true - np.median(work.true))[::3000], color=INK, label="true displacement")
     axes.plot(motion.times_s, found - np.median(found), ".-", color=WARM, label="found")
     axes.set_xlabel("time (s)")

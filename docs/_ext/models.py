@@ -1,8 +1,6 @@
 """Directive `models`: a table of the fields of a pydantic model, made from the model itself, never typed by hand.
 
-    ```{models} yass_dask.detect.DetectParams
-    :prefix: params.detect
-    ```
+Its argument is the model's place; the option `prefix` is what stands before the keys.
 """
 
 from __future__ import annotations
@@ -117,7 +115,8 @@ class Models(SphinxDirective):
             f"| `{prefix}{key}` | {value} | {default} | {told} |"
             for key, value, default, told in rows(getattr(import_module(module), name))
         ]
-        self.env.note_dependency(inspect.getsourcefile(import_module(module)) or "")
+        for source in (inspect.getsourcefile(import_module(module)) or "", __file__):
+            self.env.note_dependency(source)
         made = self.parse_text_to_nodes(HEADER + "\n".join(lines) + "\n")
         for table in made:
             table["classes"].append("models")
