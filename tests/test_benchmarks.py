@@ -249,5 +249,5 @@ def test_the_reader_is_measured_beside_memmap_on_the_same_values(tmp_path):
     assert {(line["loader"], line["order"]) for line in lines} == {(a, b) for a in LOADERS for b in ORDERS}
     assert all(line["reader_s"] > 0 and line["memmap_s"] > 0 for line in lines)
     traces = written(tmp_path / "again.bin", 5000, "samples")
-    for read in reads(5000).values():
-        assert fastest(read, traces, 1)[1] != fastest(read, traces + 1, 1)[1]
+    for way in reads(5000).values():
+        assert fastest(way, traces, 1)[1] != fastest(way, traces + 1, 1)[1]

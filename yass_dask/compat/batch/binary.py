@@ -10,9 +10,8 @@ import numpy as np
 
 from yass_dask.errors import InputError
 
-
 SHORT_LINE_BYTES, SLAB_BYTES = 2**16, 2**22
-"""Lines of at most so many bytes are read whole: to seek in each of them takes longer; not more of them at once than this."""
+"""Lines of at most so many bytes are read whole, as to seek in each takes longer; so many bytes of them at once."""
 
 
 class MemoryMap:
