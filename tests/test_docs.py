@@ -232,7 +232,27 @@ def test_every_parameter_of_a_sort_is_in_the_reference():
     for name, field in SortParams.model_fields.items():
         if hasattr(field.annotation, "model_fields"):
             assert f"{field.annotation.__module__}.{field.annotation.__name__}" in page, name
-            assert all(key and value and default and text for key, value, default, text in rows(field.annotation))
+            assert all(all(cells) for cells in rows(field.annotation))
+
+
+def test_tables_tell_kinds_units_bounds_and_defaults():
+    sys.path.insert(0, str(DOCS / "_ext"))
+    from models import rows
+
+    from yass_dask.config.models import Recordings, Resources
+    from yass_dask.detect import DetectParams
+    from yass_dask.preprocess import PreprocessParams
+
+    models = (DetectParams, PreprocessParams, Recordings, Resources)
+    told = {key: (value.replace("\u00a0", " "), default) for model in models for key, value, default, _ in rows(model)}
+    assert told["clear_ms"] == ("number, ms, > 0", "`1.0`")
+    assert told["triage"] == ("true or false", "`false`")
+    assert told["sign"] == ("`both`, `negative`, `positive`", "`both`")
+    assert told["filter_high_hz"] == ("number or none, Hz, > 0", "`6000.0`")
+    assert told["n_channels"] == ("whole number, ≥ 1", "required")
+    assert told["max_memory_gpu"] == ("bytes, or text such as `200MB`", "`1024MB`")
+    assert told["memory_limit"] == ("bytes, or text such as `200MB` or none", "`null`")
+    assert told["bad_channels"][1] == "`[]`" and told["processes"][1] == "`max`"
 
 
 def test_pictures_are_those_that_the_scripts_make():

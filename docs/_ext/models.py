@@ -14,6 +14,7 @@ import typing
 from importlib import import_module
 from typing import Any, Literal, Union, get_args, get_origin
 
+import yaml
 from docutils import nodes
 from docutils.parsers.rst import directives
 from pydantic import BaseModel
@@ -81,7 +82,8 @@ def default_of(field: Any) -> str:
         return "required" if field.default_factory is None else "`{}`"
     if _sized(field.metadata) and isinstance(field.default, int):
         return f"`{field.default // 2**20}MB`"
-    return f"`{text.dump({'': text.plain(field.default)}).removeprefix(chr(39) * 2 + ':').strip()}`"
+    (first, *_) = yaml.safe_dump(text.plain(field.default), default_flow_style=True).splitlines()
+    return f"`{first}`"
 
 
 def escaped(told: str) -> str:
