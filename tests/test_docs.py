@@ -156,6 +156,9 @@ def test_a_stage_of_ones_own_finds_units_and_is_found_again(lab: Path):
     recording, params = reader.names["from_config"]("config.yaml"), reader.names["SortParams"]()
     reader.names["sort_by_energy"](recording, "by-energy", params, reader.names["EnergyParams"]())
     assert {path: path.stat().st_mtime_ns for path in stage.rglob("*") if path.is_file()} == before
+    # No border shows: other chunks, the same spikes.
+    other = reader.names["sort_by_energy"](recording.with_chunks(3), "other", params, reader.names["EnergyParams"]())
+    assert other.spike_train.tolist() == reader.names["sorting"].spike_train.tolist()
 
 
 def test_configurations_of_the_pages_are_valid(lab: Path):
