@@ -28,6 +28,7 @@ from yass_dask.errors import InputError
 from yass_dask.geometry import Probe
 from yass_dask.runtime import Executor, available_cores, choose, one_thread, plan, visible
 from yass_dask.runtime.plan import MOST_BLOCKS, PROCESS_BYTES, task_bytes, tree_bytes
+from yass_dask.runtime.threads import WORKER_SETTINGS
 from yass_dask.store import Store
 
 MB = 2**20
@@ -352,6 +353,20 @@ class TestChoice:
             assert isinstance(executor.client, distributed.Client)
             workers = executor.client.scheduler_info()["workers"].values()
             assert [worker["memory_limit"] for worker in workers] == [700 * MB] * 2
+
+    @pytest.mark.parametrize("profile", [None, Path("profile")], ids=["quiet", "profiled"])
+    def test_workers_are_sampled_only_for_a_profile(self, profile: Path | None) -> None:
+        with Executor("local", 1, profile=profile).open() as executor:
+            assert executor.client is not None
+            (settings,) = executor.client.run(_settings).values()
+        assert settings == {**WORKER_SETTINGS, PROFILED: profile is not None}
+
+
+PROFILED = "distributed.worker.profile.enabled"
+
+
+def _settings() -> dict[str, Any]:
+    return {name: dask.config.get(name) for name in (*WORKER_SETTINGS, PROFILED)}
 
 
 class TestProfile:

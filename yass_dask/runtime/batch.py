@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from yass_dask.errors import InputError
 from yass_dask.runtime.plan import PROCESS_BYTES
-from yass_dask.runtime.threads import KEEP_MEMORY, ONE_THREAD
+from yass_dask.runtime.threads import KEEP_MEMORY, ONE_THREAD, WORKER_SETTINGS
 
 if TYPE_CHECKING:
     import distributed
@@ -63,15 +63,19 @@ class Batch:
     @property
     def environment(self) -> tuple[str, ...]:
         """Lines that keep every worker to one thread and to its memory."""
-        # A job holds its data until they are written: nothing can be spilled, a paused worker pauses for ever.
-        patient = {f"DASK_DISTRIBUTED__WORKER__MEMORY__{action}": "False" for action in ("TARGET", "SPILL", "PAUSE")}
-        exports = {**ONE_THREAD, **KEEP_MEMORY, "NUMBA_NUM_THREADS": "1", **patient}
+        settings = {_variable(name): value for name, value in WORKER_SETTINGS.items()}
+        exports = {**ONE_THREAD, **KEEP_MEMORY, "NUMBA_NUM_THREADS": "1", **settings}
         return tuple(f"export {name}={value}" for name, value in exports.items())
 
     @property
     def worker_options(self) -> tuple[str, ...]:
         """What `dask worker` is told beside its threads."""
         return ("--resources", "GPU=1") if self.gpus else ()
+
+
+def _variable(setting: str) -> str:
+    """The environment variable that dask reads a setting from."""
+    return "DASK_" + setting.upper().replace(".", "__").replace("-", "_")
 
 
 def memory_of(bytes_per_task: int, workers: int) -> int:

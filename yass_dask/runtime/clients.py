@@ -14,7 +14,7 @@ from yass_dask.errors import InputError
 from yass_dask.runtime.batch import is_scheduler_file
 from yass_dask.runtime.devices import RESOURCE
 from yass_dask.runtime.plan import PROCESS_BYTES
-from yass_dask.runtime.threads import KEEP_MEMORY, ONE_THREAD
+from yass_dask.runtime.threads import KEEP_MEMORY, ONE_THREAD, WORKER_SETTINGS
 
 if TYPE_CHECKING:
     import distributed
@@ -33,12 +33,16 @@ def current_client() -> distributed.Client | None:
 
 
 @contextlib.contextmanager
-def local_client(n_workers: int, memory_limit: int | None, gpus: Sequence[str] = ()) -> Iterator[distributed.Client]:
-    """Processes of one thread each, told to stay single-threaded before they start; and one for each GPU."""
+def local_client(
+    n_workers: int, memory_limit: int | None, gpus: Sequence[str] = (), *, profiled: bool = False
+) -> Iterator[distributed.Client]:
+    """Processes of one thread each, told to stay single-threaded before they start; and one for each GPU.
+
+    With `profiled`, dask samples what they do, for its performance reports.
+    """
     import distributed
 
-    # A job holds its data until they are written: nothing can be spilled, a paused worker pauses for ever.
-    settings: dict[str, Any] = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
+    settings: dict[str, Any] = {**WORKER_SETTINGS, "distributed.worker.profile.enabled": profiled}
     # Read when a process starts, so that `env` would come too late; dask's own has each freed array given back.
     settings["distributed.nanny.pre-spawn-environ"] = {**ONE_THREAD, **KEEP_MEMORY, "NUMBA_NUM_THREADS": "1"}
     limit = _share(memory_limit, n_workers + len(gpus))

@@ -117,7 +117,8 @@ class Executor:
             finally:
                 give_memory_back()
         elif self.name == "local":
-            with local_client(self.n_workers, self.memory_limit, self.gpus) as client:
+            profiled = self.profile is not None
+            with local_client(self.n_workers, self.memory_limit, self.gpus, profiled=profiled) as client:
                 yield replace(self, client=client)
         elif self.name == "slurm" and self.batch is not None:
             with batch_client(self.batch) as client:

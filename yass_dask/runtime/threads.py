@@ -17,6 +17,17 @@ KEEP_MEMORY = {
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Options of glibc's mallopt."""
 
+WORKER_SETTINGS: dict[str, object] = {
+    # A job holds its data until they are written: nothing can be spilled, a paused worker pauses for ever.
+    **{f"distributed.worker.memory.{action}": False for action in ("target", "spill", "pause")},
+    # dask looks at clocks and memory up to 50 times a second: with its sampling of stacks, 100 times a second, a tenth
+    # of a sort's CPU time.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.worker.memory.monitor-interval": "500ms",
+}
+"""Settings of dask for workers that are started for a sort."""
+
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
