@@ -171,4 +171,7 @@ def open_array(folder: Path) -> Any:
     """The zarr array in `folder`, read only."""
     import zarr
 
+    from yass_dask.sources.codecs import refuse_pickles
+
+    refuse_pickles(folder)
     return zarr.open_array(str(folder), mode="r")
