@@ -137,7 +137,9 @@ class BloscRows:
             raise ValueError(f"{len(data)} bytes are too few for a chunk")
         flags, n_bytes, piece, compressed = BLOSC_HEADER.unpack_from(data)
         if n_bytes != expected or compressed != len(data):
-            raise ValueError(f"{len(data)} bytes that say they are {compressed}, of {n_bytes} where {expected} should be")
+            raise ValueError(
+                f"{len(data)} bytes that say they are {compressed}, of {n_bytes} where {expected} should be"
+            )
         if not flags & BLOSC_COPIED:
             n_pieces = -(-n_bytes // max(piece, 1))
             end = BLOSC_HEADER.size + 4 * n_pieces
