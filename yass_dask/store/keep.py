@@ -135,6 +135,7 @@ class Keep:
             with readable_errors(stage.path):
                 taken_back = withdraw(stage, look_at(stage).damages)
             _log.warning("files of a result are missing or damaged; computing again %s", taken_back or stage.name)
+            return stage.is_whole()  # where the stage's mark could restore them
         return False
 
     def _say_found(self, stage: Stage, n_parts: int) -> None:
