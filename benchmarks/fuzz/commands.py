@@ -47,7 +47,8 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, ...], ...], dict[str, tuple[str | Non
     ),
     "simulate": (
         (("exported", "config.yaml"),),
-        {"--units": ("1", "0"), "--rate": ("20000", "nan"), "--snr": ("3 9", "9 3", "nan nan"), "--geometry": ("linear", "grid", "tetrode")},
+        {"--units": ("1", "0"), "--rate": ("20000", "nan"), "--snr": ("3 9", "9 3", "nan nan"),
+         "--geometry": ("linear", "grid", "tetrode")},
     ),
 }  # fmt: skip
 SECONDS = ("0.02", "0.02", "0", "-1", "nan", "inf")

@@ -14,6 +14,7 @@ import numpy as np
 from dask.base import tokenize
 
 from yass_dask.errors import InputError
+from yass_dask.sources.checksums import MISSING, checks_of
 from yass_dask.sources.codecs import refuse_pickles
 from yass_dask.sources.protocol import check_dtype, check_shape, describe, fill
 
@@ -112,21 +113,24 @@ class BloscRows:
 
     def _fill(self, rows: np.ndarray, index: int, offset: int) -> None:
         """Fill `rows` with those of a chunk from `offset` on."""
-        path = self.folder / f"{index}{self.suffix}"
+        name = f"{index}{self.suffix}"
+        path, checks = self.folder / name, checks_of(self.folder)
+        data = None if checks is None else checks.unseen(name, index)
         try:
             if len(rows) == self.chunk_rows:
-                self.codec.decode(self._checked(path.read_bytes()), out=rows)
+                self.codec.decode(self._checked(data or path.read_bytes()), out=rows)
             elif hasattr(self.codec, "decode_partial"):
-                # Mapped: of a file at the edge only the pages are read that hold wanted rows.
-                with open(path, "rb") as file:
-                    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                self.codec.decode_partial(self._checked(data), offset * self.shape[1], rows.size, out=rows)
+                self.codec.decode_partial(
+                    self._checked(data or _mapped(path)), offset * self.shape[1], rows.size, out=rows
+                )
             else:  # gone since numcodecs 0.16
                 whole = np.empty((self.chunk_rows, self.shape[1]), self.dtype)
-                self.codec.decode(self._checked(path.read_bytes()), out=whole)
+                self.codec.decode(self._checked(data or path.read_bytes()), out=whole)
                 rows[:] = whole[offset : offset + len(rows)]
-        except FileNotFoundError:  # as in any zarr array: nothing but the fill value was written there
-            rows[:] = self.fill_value
+        except FileNotFoundError:
+            if checks is not None:
+                raise checks.damage(name, MISSING) from None
+            rows[:] = self.fill_value  # as in any zarr array: nothing but the fill value was written there
         except Exception as error:  # whatever a codec says about bytes that are not its own
             raise _unreadable(path, error) from error
 
@@ -152,6 +156,12 @@ class BloscRows:
 def _unreadable(path: str | Path, error: Exception) -> InputError:
     why = error if str(error) else type(error).__name__
     return InputError(f"{path}: damaged, cannot be read ({why}); bring it back from where it came, or make it anew")
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """Of a file at the edge only the pages are read that hold wanted rows."""
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 @functools.lru_cache(maxsize=32)
