@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from yass_dask import options as opt
+from yass_dask.cli_checks import add_checks
 from yass_dask.errors import InputError
 
 FAULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -276,6 +277,9 @@ def info(config: opt.ConfigFile) -> None:
     from yass_dask.commands import run_info
 
     _run(lambda: run_info(config))
+
+
+add_checks(app, _run)
 
 
 @app.command(hidden=True)

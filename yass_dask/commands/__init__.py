@@ -1,5 +1,6 @@
 """What the commands of `yass` do; each gives the text to print."""
 
+from yass_dask.commands.checks import run_verify
 from yass_dask.commands.clusters import run_cancel, run_detached, run_dry, run_jobs, run_slurm_script, run_status
 from yass_dask.commands.sorting import SortOptions, detect_overrides, output_folder, run_sort
 from yass_dask.commands.tools import run_compare, run_curated, run_export, run_info, run_report, run_simulate
@@ -24,4 +25,5 @@ __all__ = [
     "run_sort",
     "run_status",
     "run_train",
+    "run_verify",
 ]

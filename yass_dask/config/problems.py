@@ -27,6 +27,14 @@ def describe(error: ValidationError, model: Model, prefix: Place = ()) -> list[s
     return [_describe_one(problem, model, prefix) for problem in error.errors(include_url=False)]
 
 
+def in_one_line(error: ValidationError) -> str:
+    """All problems of values that are in no configuration."""
+    return "; ".join(
+        f"{dotted(problem['loc'])} is {shown(problem['input'])}: {problem['msg']}"
+        for problem in error.errors(include_url=False)
+    )
+
+
 def _describe_one(problem: Any, model: Model, prefix: Place) -> str:
     place, kind = problem["loc"], problem["type"]
     key = dotted(prefix + place)

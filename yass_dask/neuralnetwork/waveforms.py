@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from yass_dask.arrayfiles import read_npy
 from yass_dask.errors import InputError
 from yass_dask.neuralnetwork import files
 from yass_dask.neuralnetwork.files import Card
@@ -143,8 +144,4 @@ def _training() -> Callable[..., Any]:
 
 
 def _read_set(path: Path) -> np.ndarray:
-    try:
-        values: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no test set can be read there ({error}); fit with save_test_set=True") from None
-    return values
+    return read_npy(path, "it should hold a test set; fit with save_test_set=True")

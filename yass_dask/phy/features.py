@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from yass_dask.arrayfiles import read_npy
 from yass_dask.phy.templates import PhyTemplates
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _create(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """Open a new npy file to be filled piece by piece; an empty one is whole at once."""
     if 0 in shape:
         np.save(path, np.zeros(shape, dtype=np.float32))
-        return np.load(path)
+        return read_npy(path, "export again")
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from yass_dask.arrayfiles import read_npy, read_npz
 from yass_dask.errors import InputError
 from yass_dask.geometry import Probe
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 TRAIN_FILE, TEMPLATES_FILE, UNITS_FILE = "spike_train.npy", "templates.npy", "units.csv"
 REST_FILE = "sorting.npz"
 """What the three files above lack; written last."""
+AGAIN = "sort again, which writes it anew"
 UNIT_COLUMNS = (
     "unit_id",
     "label",
@@ -59,14 +61,18 @@ def read_sorting(folder: Path) -> dict[str, Any]:
     missing = [name for name in (TRAIN_FILE, TEMPLATES_FILE, REST_FILE) if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder}: no {', '.join(missing)}; give the output folder of a finished sort")
-    train = np.load(folder / TRAIN_FILE, allow_pickle=False)
+    train = read_npy(folder / TRAIN_FILE, AGAIN)
     # what has no bytes cannot be mapped
-    templates = np.load(folder / TEMPLATES_FILE, mmap_mode="r" if train.size else None, allow_pickle=False)
-    with np.load(folder / REST_FILE, allow_pickle=False) as stored:
-        rest = {name: stored[name] for name in stored.files}
-    if int(rest["train_crc"]) != _crc(train) or len(templates) != len(rest["unit_ids"]):
+    templates = read_npy(folder / TEMPLATES_FILE, AGAIN, mmap_mode="r" if train.size else None)
+    rest = read_npz(folder / REST_FILE, AGAIN)
+    try:
+        of_one_sort = int(rest["train_crc"]) == _crc(train) and len(templates) == len(rest["unit_ids"])
+        found = _arguments(train, templates, rest, folder) if of_one_sort else {}
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / REST_FILE}: not what a sort writes ({error}); {AGAIN}") from None
+    if not found:
         raise InputError(f"{folder}: {TRAIN_FILE} and {REST_FILE} are not of one sort; sort again")
-    return _arguments(train, templates, rest, folder)
+    return found
 
 
 def units_csv(units: list[dict[str, Any]]) -> str:

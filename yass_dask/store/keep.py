@@ -18,6 +18,7 @@ from yass_dask.chunked import LazyParts, LazyTraces
 from yass_dask.monitor.peak import PeakMemory
 from yass_dask.monitor.progress import Part, Progress
 from yass_dask.store import parts, traces, zarrays
+from yass_dask.store.damage import look_at, withdraw
 from yass_dask.store.disk import readable_errors
 from yass_dask.store.recipe import INPUT_CHANGED, Recipe, changes, hash_of, params_of, plain
 from yass_dask.store.stage import Stage
@@ -72,6 +73,8 @@ class Keep:
     previous: str
     """Hash of what the next stage is made from: the recording's identity, then the last stage's recipe."""
     computed: dict[str, int] = field(default_factory=dict)
+    recipes: dict[str, str] = field(default_factory=dict)
+    """Hash of the recipe of every stage kept so far, in order."""
 
     def __call__(self, name: str, lazy: Lazy) -> Any:
         """Return `lazy.open` of the finished result.
@@ -86,7 +89,7 @@ class Keep:
         recipe = self._recipe(name, lazy)
         stage = Stage(self.run.folder / name, hash_of(recipe))
         self._make(stage, recipe, lazy)
-        self.previous = stage.recipe
+        self.previous = self.recipes[name] = stage.recipe
         return lazy.open(_opened(stage, lazy))
 
     def _recipe(self, name: str, lazy: Lazy) -> Recipe:
@@ -129,7 +132,10 @@ class Keep:
         elif "complete" in attributes and stage.is_whole():
             return True
         elif "complete" in attributes:
-            _log.warning("%s: files of its result are missing or damaged; computing it again", stage.name)
+            with readable_errors(stage.path):
+                taken_back = withdraw(stage, look_at(stage).damages)
+            _log.warning("files of a result are missing or damaged; computing again %s", taken_back or stage.name)
+            return stage.is_whole()  # where the stage's mark could restore them
         return False
 
     def _say_found(self, stage: Stage, n_parts: int) -> None:
@@ -184,8 +190,11 @@ class _PartsWork:
 
     def finish(self) -> None:
         names, reduce = list(self.lazy.parts), self.lazy.reduce
-        fields = parts.join(self.stage, names) if reduce is None else parts.reduce(self.stage, names, reduce)
-        self.stage.complete(fields)
+        if reduce is None:
+            checksums, rows = parts.join(self.stage, names)
+            self.stage.complete(checksums, parts=names, rows=rows)
+        else:
+            self.stage.complete(parts.reduce(self.stage, names, reduce))
 
 
 @dataclass(frozen=True)
@@ -209,7 +218,8 @@ class _TracesWork:
         return traces.write_tasks(self.lazy.traces, self.stage, layout, missing)
 
     def finish(self) -> None:
-        self.stage.complete((traces.ARRAY,), traces=True)
+        layout = traces.layout_of(self.lazy.traces, self.run.block_samples)
+        self.stage.complete({traces.ARRAY: traces.put_checksums(self.stage, layout)}, traces=True)
 
 
 def _opened(stage: Stage, lazy: Lazy) -> Any:

@@ -73,13 +73,32 @@ class Stage:
             return False
         return bool(complete.get("deleted")) or complete["arrays"] == self._footprints(complete["arrays"])
 
-    def complete(self, names: Mapping[str, Any] | tuple[str, ...], **record: Any) -> dict[str, Any]:
-        """Write the last mark, then drop the scratch."""
-        complete = {**record, "arrays": self._footprints(names)}
+    def complete(self, checksums: Mapping[str, int], **record: Any) -> dict[str, Any]:
+        """Write the last mark, then drop the scratch.
+
+        Parameters
+        ----------
+        checksums : array's name -> checksum of its checksum file
+        """
+        known = {name: zarrays.read_layout(self.path / name) for name in checksums}
+        complete = {
+            **record,
+            "recipe": self.recipe,
+            "arrays": self._footprints(checksums),
+            "checksums": dict(checksums),
+            "layouts": {
+                name: [layout.shape, layout.chunk_rows, layout.dtype] for name, layout in known.items() if layout
+            },
+        }
         content = {**self.attributes(), "complete": complete}
         write_json(self.path / zarrays.ATTRIBUTES_FILE, content, durable=True)
         self.tidy()
         return complete
+
+    def reopen(self) -> None:
+        """Take the last mark back; what the scratch holds counts as finished."""
+        content = {name: value for name, value in self.attributes().items() if name != "complete"}
+        write_json(self.path / zarrays.ATTRIBUTES_FILE, content, durable=True)
 
     def tidy(self) -> None:
         self._drop(self.scratch)
@@ -91,5 +110,5 @@ class Stage:
             folder.rename(away)
             shutil.rmtree(away, ignore_errors=True)  # what is left is swept by the next sort
 
-    def _footprints(self, names: Mapping[str, Any] | tuple[str, ...]) -> dict[str, list[int]]:
+    def _footprints(self, names: Mapping[str, Any]) -> dict[str, list[int]]:
         return {name: list(zarrays.footprint(self.path / name)) for name in names}
