@@ -74,6 +74,7 @@ def plan(
     n_workers: int,
     *,
     processes: bool = False,
+    store_traces: bool = True,
 ) -> Plan:
     """Find the longest chunks, with as many workers as asked for if they fit at all.
 
@@ -87,6 +88,8 @@ def plan(
         Bytes of the whole process tree.
     processes : bool
         Each worker is a process of its own, beside this one.
+    store_traces : bool
+        As for `Store`.
 
     Raises
     ------
@@ -113,7 +116,8 @@ def plan(
     in_task = task_bytes(recording, chunk_blocks)
     part_blocks = max(chunk_blocks, min(MOST_BLOCKS, _even_share(recording, workers)))
     return Plan(
-        chunk_blocks, part_blocks, workers, in_task, tree_bytes(in_task, workers, processes), disk_bytes(recording)
+        chunk_blocks, part_blocks, workers, in_task, tree_bytes(in_task, workers, processes),
+        disk_bytes(recording, store_traces),
     )
 
 
@@ -153,9 +157,9 @@ def tree_bytes(bytes_per_task: int, n_workers: int, processes: bool) -> int:
     return interpreters * PROCESS_BYTES + n_workers * bytes_per_task
 
 
-def disk_bytes(recording: Recording) -> int:
+def disk_bytes(recording: Recording, store_traces: bool = True) -> int:
     """Bytes on disk that a sort needs at most, in the usual case; traces are there twice if the tissue may move."""
-    copies = 2 if is_followed(recording.probe) else 1
+    copies = (2 if is_followed(recording.probe) else 1) if store_traces else 0
     traces = copies * recording.n_samples * recording.n_channels * TRACE_BYTES_PER_VALUE
     return int(traces + recording.duration_s * recording.n_channels * EVENT_BYTES_PER_CHANNEL_SECOND)
 
