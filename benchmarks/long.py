@@ -22,10 +22,12 @@ import psutil
 
 from benchmarks.accuracy.lines import ROOT, append, surroundings
 from benchmarks.accuracy.measure import limited, tree_pss
-from yass_dask import Sorting, Store, sort
+from yass_dask import Sorting, SortParams, Store, sort
 from yass_dask.config.sizes import format_size, parse_size
 from yass_dask.evaluate import Spikes, compare
 from yass_dask.logs import logging_to
+from yass_dask.needs import disk_bytes, needs_of
+from yass_dask.needs import table as table_of_needs
 from yass_dask.recording import Recording
 from yass_dask.runtime import Executor, plan
 from yass_dask.simulate import stream
@@ -92,13 +94,14 @@ def changed(case: Case, asked: argparse.Namespace) -> Case:
 def run_sort(case: Case, folder: Path, workers: int) -> None:
     """Print what the sort needs, and sort, or go on with it."""
     recording, store = case.recording(), Store(folder, store_traces=case.store_traces)
-    needs = plan(recording, None, parse_size(case.memory), workers, store_traces=case.store_traces)
-    print(f"{case.channels} channels x {case.seconds:g} s: {needs}", flush=True)
+    chunks = plan(recording, None, parse_size(case.memory), workers, store_traces=case.store_traces)
+    recording = recording.with_chunks(chunks.chunk_blocks, chunks.part_blocks)
+    steps = needs_of(recording, SortParams(), store_traces=case.store_traces)
+    print(f"{case.channels} channels x {case.seconds:g} s:\n{table_of_needs(steps, chunks)}", flush=True)
     with store.lock(), logging_to(store.path, "INFO"):
-        free = store.check_space(needs.disk_bytes)
+        free = store.check_space(disk_bytes(steps))
         print(f"{format_size(free)} free in {folder}", flush=True)
-        executor = Executor("threads", needs.n_workers, parse_size(case.memory))
-        sort(recording.with_chunks(needs.chunk_blocks, needs.part_blocks), store, client=executor)
+        sort(recording, store, client=Executor("threads", chunks.n_workers, parse_size(case.memory)))
 
 
 def measured(name: str, case: Case, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
@@ -112,7 +115,8 @@ def measured(name: str, case: Case, folder: Path, asked: argparse.Namespace) -> 
         watch(process, folder / "out", samples)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return {"kind": "long", "case": name, **facts(case, Sorting.open(folder / "out"), samples), "workers": asked.workers}
+    found = facts(case, Sorting.open(folder / "out"), samples)
+    return {"kind": "long", "case": name, **found, "workers": asked.workers}
 
 
 def watch(process: subprocess.Popen[bytes], out: Path, samples: Path) -> None:
@@ -182,9 +186,9 @@ def table(results: Path) -> str:
     rows = [
         "# Long and large recordings",
         "",
-        "Made by `make bench-long` from long.jsonl. Traces are made from a seed while they are read (their cost is in the"
-        " times), none are stored unless it says so; memory is the PSS of the process tree, sampled every"
-        f" {SAMPLE_S:g} s, limit and peak in MB, and the peak of each quarter of the samples.",
+        "Made by `make bench-long` from long.jsonl. The input is made from a seed while it is read (which is in the "
+        "times). Memory is the PSS of the process tree, sampled all the time: its peak, and that of each quarter of "
+        "the samples. Other work on the machine makes the wall time longer, CPU hardly.",
         "",
         "| channels | length | traces stored | workers | wall | CPU | x real time | limit MB | peak MB | by quarter "
         "| disk MB | true units | units | accuracy | SNR >= 5 | false units | runs |",

@@ -189,7 +189,7 @@ def pairs_of(near: np.ndarray) -> np.ndarray:
 
 
 def sums_of_pairs(x: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """(n_pairs,) float64: sums of the products of two columns. Some columns at a time, each with those it pairs with."""
+    """(n_pairs,) float64: sums of the products of two columns, of some columns at a time with those they pair with."""
     if x.shape[1] <= CHANNELS_AT_ONCE:
         return (x.T @ x)[*pairs].astype(np.float64)
     sums = np.empty(pairs.shape[1])

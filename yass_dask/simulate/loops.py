@@ -1,8 +1,8 @@
 """Background without end: coloured noise of any stretch, at the price of a few additions a value.
 
 The noise is the sum of loops, each coloured in time and over the contacts as `noise.Noise` says. Their lengths share no
-divisor, so that the sum repeats itself after 10^21 samples; one loop alone comes again twice a second, with a fifth of the
-variance, below the others.
+divisor, so that the sum repeats itself after 10^21 samples; one loop alone comes again twice a second, with a fifth of
+the variance, below the others.
 """
 
 from __future__ import annotations

@@ -44,11 +44,10 @@ def write_sorting(sorting: Sorting, folder: Path) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     train = sorting.spike_train
-    templates = np.asarray(sorting.templates, dtype=np.float32)
     rest = _rest_of(sorting, train)
     with readable_errors(folder):
         replace_file(folder / TRAIN_FILE, lambda file: np.save(file, train))
-        replace_file(folder / TEMPLATES_FILE, lambda file: np.save(file, templates))
+        replace_file(folder / TEMPLATES_FILE, lambda file: _save_templates(file, sorting.templates))
         replace_file(folder / UNITS_FILE, lambda file: file.write(units_csv(sorting.units).encode()))
         replace_file(folder / REST_FILE, lambda file: np.savez_compressed(file, **rest))
     return folder
@@ -60,13 +59,30 @@ def read_sorting(folder: Path) -> dict[str, Any]:
     if missing:
         raise InputError(f"{folder}: no {', '.join(missing)}; give the output folder of a finished sort")
     train = np.load(folder / TRAIN_FILE, allow_pickle=False)
-    # what has no bytes cannot be mapped
-    templates = np.load(folder / TEMPLATES_FILE, mmap_mode="r" if train.size else None, allow_pickle=False)
+    templates = read_templates(folder)
     with np.load(folder / REST_FILE, allow_pickle=False) as stored:
         rest = {name: stored[name] for name in stored.files}
     if int(rest["train_crc"]) != _crc(train) or len(templates) != len(rest["unit_ids"]):
         raise InputError(f"{folder}: {TRAIN_FILE} and {REST_FILE} are not of one sort; sort again")
     return _arguments(train, templates, rest, folder)
+
+
+def read_templates(folder: Path) -> np.ndarray:
+    """Templates of the sorting in a folder; they stay on disk."""
+    path = folder / TEMPLATES_FILE
+    with open(path, "rb") as file:
+        np.lib.format.read_magic(file)
+        empty = 0 in np.lib.format.read_array_header_1_0(file)[0]
+    templates: np.ndarray = np.load(path, mmap_mode=None if empty else "r", allow_pickle=False)  # no bytes, no map
+    return templates
+
+
+def _save_templates(file: Any, templates: Any) -> None:
+    """As np.save does it, but one unit at a time: many are zero nearly everywhere, and are not held in full."""
+    about = {"descr": "<f4", "fortran_order": False, "shape": tuple(templates.shape)}
+    np.lib.format.write_array_header_1_0(file, about)
+    for template in templates:
+        file.write(np.ascontiguousarray(template, "<f4").tobytes())
 
 
 def units_csv(units: list[dict[str, Any]]) -> str:
