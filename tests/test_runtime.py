@@ -421,7 +421,6 @@ class TestPlan:
         assert found.chunk_blocks == MOST_BLOCKS
         assert found.bytes_per_task == values * MOST_BLOCKS * 6  # reading takes most
         assert found.peak_bytes == PROCESS_BYTES + 2 * found.bytes_per_task
-        assert found.disk_bytes == 3600 * 4 * (20_000 * 2 + 10_000)
         processes = plan(TETRODE, 200 * MB, None, 2, processes=True)  # type: ignore[arg-type]
         assert processes.peak_bytes == 3 * PROCESS_BYTES + 2 * found.bytes_per_task
 

@@ -35,6 +35,13 @@ Model = Annotated[Path | None, typer.Option(help="Folder of networks that yass t
 KeepTraces = Annotated[
     bool, typer.Option("--keep-traces/--delete-traces", help="Keep the preprocessed traces at the end.")
 ]
+StoreTraces = Annotated[
+    bool | None,
+    typer.Option(
+        "--store-traces/--recompute-traces",
+        help="Store preprocessed traces, or make them anew whenever they are read [default: resources.store_traces]",
+    ),
+]
 Complete = Annotated[
     bool, typer.Option("--complete", "-cm", help="Also write the files of YASS 0.10's steps, and keep the traces.")
 ]

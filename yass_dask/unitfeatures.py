@@ -57,6 +57,8 @@ class StoredFrames:
 MAX_OTHERS = 4
 MAX_SHARE = 0.7
 MAX_LAG_MS = 1.0
+MOST_SUPPORT = 512
+"""No whitened template reaches so many channels."""
 MAX_SCALE = 3.0
 """Units are compared whose templates are alike up to a factor: a bursting cell's spikes become smaller."""
 
@@ -93,7 +95,7 @@ def frames_of(
     max_distance : whitened noise standard deviations; beyond, two units are never compared
     max_lag : samples
     """
-    ranked = low_rank(templates, noise, 5, templates.n_channels)
+    ranked = low_rank(templates, noise, 5, min(templates.n_channels, MOST_SUPPORT))
     start, other = pairs(ranked, templates.n_channels)
     overlaps = pair_overlaps(ranked, start, other, templates.n_channels)
     distance, lag = distances(ranked, start, other, overlaps, max_lag, MAX_SCALE)

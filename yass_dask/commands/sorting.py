@@ -15,6 +15,7 @@ from yass_dask import backends
 if TYPE_CHECKING:
     from yass_dask.config import Cluster, Config
     from yass_dask.monitor.progress import Progress
+    from yass_dask.needs import Needs
     from yass_dask.pipeline import SortParams
     from yass_dask.recording import Recording
     from yass_dask.runtime import Plan
@@ -49,6 +50,7 @@ class SortOptions:
     start_s: float | None = None
     end_s: float | None = None
     keep_traces: bool = True
+    store_traces: bool | None = None
     complete: bool = False
     """Also write the files of YASS's steps."""
     gpu_memory: float | None = None
@@ -68,6 +70,11 @@ class Checked:
     recording: Recording
     cluster: Cluster
 
+    @property
+    def store_traces(self) -> bool:
+        given = self.options.store_traces
+        return self.config.resources.store_traces if given is None else given
+
 
 def run_sort(options: SortOptions, shown: Progress | None = None) -> str:
     """Sort as the options say, into the output folder; `shown` in place of what fits the terminal.
@@ -81,7 +88,7 @@ def run_sort(options: SortOptions, shown: Progress | None = None) -> str:
     from yass_dask.store import Store
 
     job = check(options)
-    store = Store(output_folder(job.config, options.output_dir))
+    store = Store(output_folder(job.config, options.output_dir), store_traces=job.store_traces)
     with store.lock():
         if options.clean:
             store.clean()
@@ -135,11 +142,13 @@ def output_folder(config: Config, output_dir: Path) -> Path:
 def _sort(job: Checked, store: Store, shown: Progress | None) -> str:
     from yass_dask.config import format_size
     from yass_dask.monitor import progress
+    from yass_dask.needs import disk_bytes, one_line, table
     from yass_dask.store.disk import readable_errors
 
-    plan = plan_of(job.config, job.recording, job.cluster)
-    free = store.check_space(plan.disk_bytes)
-    logger.info("%s (%s free)", describe_plan(plan), format_size(free))
+    plan, needs = planned(job)
+    logger.info("what it takes:\n%s", table(needs, plan), extra={"file_only": True})
+    free = store.check_space(disk_bytes(needs))
+    logger.info("%s (%s free)", one_line(needs, plan), format_size(free))
     shown = shown or progress.choose(silent=not job.options.progress)
     try:
         sorting = _call_sort(job, store, plan, shown)
@@ -184,15 +193,24 @@ def _call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> So
         )
 
 
-def plan_of(config: Config, recording: Recording, cluster: Cluster) -> Plan:
+def planned(job: Checked) -> tuple[Plan, list[Needs]]:
+    """How the sort is cut, and what each step of it will take."""
+    from yass_dask.needs import needs_of
+
+    plan = plan_of(job.config, job.recording, job.cluster, job.store_traces)
+    recording = job.recording.with_chunks(plan.chunk_blocks, plan.part_blocks)
+    return plan, needs_of(recording, job.params, store_traces=job.store_traces)
+
+
+def plan_of(config: Config, recording: Recording, cluster: Cluster, store_traces: bool = True) -> Plan:
     from yass_dask.runtime import plan
 
-    resources = config.resources
+    resources, how = config.resources, {"store_traces": store_traces}
     workers = cluster.workers or resources.processes
     if cluster.scheduler == "slurm":  # each job has a memory of its own
-        return plan(recording, resources.max_memory, None, workers * cluster.jobs, processes=True)
+        return plan(recording, resources.max_memory, None, workers * cluster.jobs, processes=True, **how)
     local = cluster.scheduler == "local"
-    return plan(recording, resources.max_memory, resources.memory_limit, workers, processes=local)
+    return plan(recording, resources.max_memory, resources.memory_limit, workers, processes=local, **how)
 
 
 def batch_of(cluster: Cluster, plan: Plan) -> Batch | None:
@@ -209,15 +227,13 @@ def batch_of(cluster: Cluster, plan: Plan) -> Batch | None:
     )  # fmt: skip
 
 
-def describe_plan(plan: Plan) -> str:
-    """One line: what a sort will take."""
-    from yass_dask.config import format_size
+def describe(job: Checked) -> str:
+    """Lines of text: what each step of a sort will take."""
+    from yass_dask.needs import table
 
-    task, peak, disk = (format_size(size) for size in (plan.bytes_per_task, plan.peak_bytes, plan.disk_bytes))
-    return (
-        f"{plan.n_workers} workers, chunks of {plan.chunk_blocks} blocks, {task} of arrays a task, "
-        f"about {peak} of memory, at most {disk} of disk"
-    )
+    plan, needs = planned(job)
+    traces = [] if job.store_traces else ["no preprocessed traces are stored: they are made whenever they are read"]
+    return "\n".join([*traces, table(needs, plan)])
 
 
 def _write_what_ran(job: Checked, folder: Path) -> None:

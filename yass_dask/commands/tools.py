@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yass_dask.commands.sorting import CONFIG_FILE, METADATA_FILE, describe_plan, plan_of, stretch
+from yass_dask.commands.sorting import CONFIG_FILE, METADATA_FILE, SortOptions, check, describe, planned, stretch
 from yass_dask.errors import InputError
 
 if TYPE_CHECKING:
@@ -125,10 +125,7 @@ def _session_of(path: Path | None) -> dict[str, Any]:
 
 def run_info(config: Path) -> str:
     """What a configuration file says, its recording, and what sorting it takes."""
-    from yass_dask.config import choose_cluster, load
-
-    loaded = load(config)
-    recording = loaded.recording()
-    plan = plan_of(loaded, recording, choose_cluster(loaded))
-    paths = [f"file: {path}" for path in loaded.recording_paths]
-    return "\n".join([*paths, repr(recording.with_chunks(plan.chunk_blocks)), describe_plan(plan)])
+    job = check(SortOptions(config))
+    recording = job.recording.with_chunks(planned(job)[0].chunk_blocks)
+    paths = [f"file: {path}" for path in job.config.recording_paths]
+    return "\n".join([*paths, repr(recording), describe(job)])

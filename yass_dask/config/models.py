@@ -106,6 +106,8 @@ class Resources(_Section):
     """number of workers, or max for one per core"""
     memory_limit: Size | None = None
     """most bytes that the whole sort, all its processes together, may take"""
+    store_traces: bool = True
+    """store the preprocessed traces; if not, they are made anew whenever they are read: much less disk, more time"""
 
 
 class Recordings(_Section):

@@ -8,6 +8,7 @@ it fires; and none fires where another does. Two neurons, however alike, fire at
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ SEEN_EVERY_S = 0.25
 
 
 def join_divided(
-    trains: Sequence[np.ndarray], waveforms: np.ndarray, depths: np.ndarray, near: np.ndarray, motion: Motion,
+    trains: Sequence[np.ndarray], waveforms: Any, depths: np.ndarray, near: np.ndarray, motion: Motion,
     n_samples: int, sampling_rate: float,
 ) -> dict[int, tuple[int, str]]:  # fmt: skip
     """Row of the unit that each joined unit goes to, and why; the most alike first, as long as none are left.
@@ -32,7 +33,7 @@ def join_divided(
     Parameters
     ----------
     trains : samples of each unit's spikes
-    waveforms : (n_units, n_samples, n_channels)
+    waveforms : (n_units, n_samples, n_channels), read a unit at a time
     depths : (n_units,) um
     near : (n_units, n_units) bool, pairs to be looked at
     """

@@ -24,6 +24,8 @@ TRAIN_FILE, TEMPLATES_FILE, UNITS_FILE = "spike_train.npy", "templates.npy", "un
 REST_FILE = "sorting.npz"
 """What the three files above lack; written last."""
 AGAIN = "sort again, which writes it anew"
+MAPPED_FROM = 2**20
+"""Bytes of a file of templates from which on it is left on the disk"""
 UNIT_COLUMNS = (
     "unit_id",
     "label",
@@ -46,11 +48,10 @@ def write_sorting(sorting: Sorting, folder: Path) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     train = sorting.spike_train
-    templates = np.asarray(sorting.templates, dtype=np.float32)
     rest = _rest_of(sorting, train)
     with readable_errors(folder):
         replace_file(folder / TRAIN_FILE, lambda file: np.save(file, train))
-        replace_file(folder / TEMPLATES_FILE, lambda file: np.save(file, templates))
+        replace_file(folder / TEMPLATES_FILE, lambda file: _save_templates(file, sorting.templates))
         replace_file(folder / UNITS_FILE, lambda file: file.write(units_csv(sorting.units).encode()))
         replace_file(folder / REST_FILE, lambda file: np.savez_compressed(file, **rest))
     return folder
@@ -62,8 +63,7 @@ def read_sorting(folder: Path) -> dict[str, Any]:
     if missing:
         raise InputError(f"{folder}: no {', '.join(missing)}; give the output folder of a finished sort")
     train = read_npy(folder / TRAIN_FILE, AGAIN)
-    # what has no bytes cannot be mapped
-    templates = read_npy(folder / TEMPLATES_FILE, AGAIN, mmap_mode="r" if train.size else None)
+    templates = read_templates(folder)
     rest = read_npz(folder / REST_FILE, AGAIN)
     try:
         of_one_sort = int(rest["train_crc"]) == _crc(train) and len(templates) == len(rest["unit_ids"])
@@ -73,6 +73,20 @@ def read_sorting(folder: Path) -> dict[str, Any]:
     if not found:
         raise InputError(f"{folder}: {TRAIN_FILE} and {REST_FILE} are not of one sort; sort again")
     return found
+
+
+def read_templates(folder: Path) -> np.ndarray:
+    """Templates of the sorting in a folder; they stay on disk, unless they are small: what has no bytes has no map."""
+    path = folder / TEMPLATES_FILE
+    return read_npy(path, AGAIN, mmap_mode="r" if path.stat().st_size > MAPPED_FROM else None)
+
+
+def _save_templates(file: Any, templates: Any) -> None:
+    """As np.save does it, but one unit at a time: many are zero nearly everywhere, and are not held in full."""
+    about = {"descr": "<f4", "fortran_order": False, "shape": tuple(templates.shape)}
+    np.lib.format.write_array_header_1_0(file, about)
+    for template in templates:
+        file.write(np.ascontiguousarray(template, "<f4").tobytes())
 
 
 def units_csv(units: list[dict[str, Any]]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from yass_dask.sources.checksums import MISSING, WRONG
 from yass_dask.store import parts, traces, zarrays
 from yass_dask.store.recipe import hash_of
-from yass_dask.store.stage import Stage
+from yass_dask.store.stage import UNSTORED, Stage
 
 _READERS = 4
 _UNREADABLE = "its mark cannot be read"
@@ -56,6 +56,8 @@ def look_at(stage: Stage) -> Looked:
     complete = attributes.get("complete")
     if "recipe" not in attributes:
         looked.add(stage.name, "", None, _UNREADABLE)
+    elif UNSTORED in attributes:
+        pass  # its traces were made whenever they were read
     elif complete is None:
         looked.unfinished = True
         _look_at_parts(stage, looked)

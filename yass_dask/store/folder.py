@@ -18,7 +18,7 @@ from yass_dask.store.keep import Keep, Run, Runs
 from yass_dask.store.lock import folder_lock
 from yass_dask.store.recipe import differences, hash_of, plain
 from yass_dask.store.space import check_space, written_bytes
-from yass_dask.store.stage import Stage
+from yass_dask.store.stage import UNSTORED, Stage
 from yass_dask.store.table import Table
 
 if TYPE_CHECKING:
@@ -46,13 +46,17 @@ class Store:
     if_exists : {"skip", "overwrite", "abort"}
         What to do with results that are there: use those whose recipe is the same and compute the rest;
         delete them; or refuse to start.
+    store_traces : bool
+        False stores no preprocessed traces, the largest of all results: they are made anew whenever they are read.
+        The spikes are the same, and later sorts may go on with the other choice.
     """
 
-    def __init__(self, path: str | Path, if_exists: IfExists = "skip") -> None:
+    def __init__(self, path: str | Path, if_exists: IfExists = "skip", *, store_traces: bool = True) -> None:
         if if_exists not in get_args(IfExists):
             raise InputError(f"if_exists is {if_exists!r}; allowed are {', '.join(get_args(IfExists))}.")
         self.path = Path(path).expanduser().absolute()
         self.if_exists = if_exists
+        self.store_traces = store_traces
         self._held = 0
 
     def __repr__(self) -> str:
@@ -85,20 +89,11 @@ class Store:
         with readable_errors(self.path), contextlib.ExitStack() as stack:
             stack.enter_context(folder_lock(self.path / LOCK))
             self._held = 1
-            stack.callback(self._release)
+            stack.callback(setattr, self, "_held", 0)
             yield
 
-    def _release(self) -> None:
-        self._held = 0
-
     def run(
-        self,
-        recording: Recording,
-        *,
-        backend: str,
-        seed: int,
-        executor: Runs,
-        progress: Progress | None = None,
+        self, recording: Recording, *, backend: str, seed: int, executor: Runs, progress: Progress | None = None
     ) -> Keep:
         """Begin a sort, or go on with one; call it inside `with store.lock():`.
 
@@ -131,6 +126,7 @@ class Store:
             executor=executor,
             progress=shown,
             record=self._record,
+            stores_traces=self.store_traces,
         )
         return Keep(run, hash_of(identity))
 
@@ -146,6 +142,11 @@ class Store:
         complete = attributes.get("complete")
         if not complete:
             there = ", ".join(self.stages()) or "none"
+            if attributes.get(UNSTORED):
+                raise InputError(
+                    f"The traces of stage {name!r} in {self.path} were not stored (--recompute-traces), and are needed "
+                    "for this; sort again with --store-traces: only they are computed."
+                )
             raise InputError(
                 f"{self.path} has no complete stage {name!r} (complete: {there}). Run the sort to its end."
             )

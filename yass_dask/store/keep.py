@@ -51,6 +51,8 @@ class Run:
     progress: Progress
     record: Callable[[str, dict[str, Any]], None]
     """Takes a stage's name, and its seconds and peak memory."""
+    stores_traces: bool = True
+    """Or traces are made anew by whoever reads them."""
 
     def place_of(self, lazy: Lazy) -> tuple[str, Where]:
         """A stage's backend, and which workers it is for: GPUs are for traces."""
@@ -88,9 +90,18 @@ class Keep:
             raise ValueError(f"stage {name!r} needs a plain name that no other stage has")
         recipe = self._recipe(name, lazy)
         stage = Stage(self.run.folder / name, hash_of(recipe))
-        self._make(stage, recipe, lazy)
         self.previous = self.recipes[name] = stage.recipe
+        if isinstance(lazy, LazyTraces) and not self.run.stores_traces and not _has_traces(stage, recipe):
+            return lazy.open(self._unstored(stage, recipe, lazy))
+        self._make(stage, recipe, lazy)
         return lazy.open(_opened(stage, lazy))
+
+    def _unstored(self, stage: Stage, recipe: Recipe, lazy: LazyTraces) -> Any:
+        with readable_errors(stage.path):
+            stage.leave_unstored(recipe)
+        _log.info("%s: not stored, made anew whenever it is read", stage.name, extra={"file_only": True})
+        self.computed[stage.name] = 0
+        return lazy.unstored
 
     def _recipe(self, name: str, lazy: Lazy) -> Recipe:
         recipe = {
@@ -220,6 +231,12 @@ class _TracesWork:
     def finish(self) -> None:
         layout = traces.layout_of(self.lazy.traces, self.run.block_samples)
         self.stage.complete({traces.ARRAY: traces.put_checksums(self.stage, layout)}, traces=True)
+
+
+def _has_traces(stage: Stage, recipe: Recipe) -> bool:
+    """Whether traces of this recipe lie there, all of them."""
+    found = stage.attributes()
+    return found.get("recipe") == recipe and stage.is_whole() and not found["complete"].get("deleted")
 
 
 def _opened(stage: Stage, lazy: Lazy) -> Any:

@@ -18,6 +18,8 @@ from yass_dask.store import zarrays
 from yass_dask.store.disk import read_json, write_json
 from yass_dask.store.recipe import Recipe, hash_of
 
+UNSTORED = "unstored"
+
 
 def backend_of(folder: Path) -> str | None:
     """Backend by which the stage in a folder was begun; None where there is none."""
@@ -52,11 +54,19 @@ class Stage:
 
     def begin(self, recipe: Recipe) -> None:
         """Make the folder ready to compute: emptied where it holds another recipe's work."""
-        if self.attributes().get("recipe") != recipe or self.is_complete():
+        found = self.attributes()
+        if found.get("recipe") != recipe or found.keys() & {"complete", UNSTORED}:
             self.empty()
             zarrays.make_group(self.path)
             write_json(self.path / zarrays.ATTRIBUTES_FILE, {"recipe": recipe})
         self.scratch.mkdir(exist_ok=True)
+
+    def leave_unstored(self, recipe: Recipe) -> None:
+        """Note that a sort made these traces when it read them; what lay here is deleted, unless it says so already."""
+        if self.attributes() != {"recipe": recipe, UNSTORED: True}:
+            self.empty()
+            zarrays.make_group(self.path)
+            write_json(self.path / zarrays.ATTRIBUTES_FILE, {"recipe": recipe, UNSTORED: True})
 
     def empty(self) -> None:
         """Delete everything; the recipe goes first, so that a kill half-way leaves nothing to believe in."""
