@@ -1,4 +1,4 @@
-# make demo | test | test-zarr3 | lint | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-gpu | clean.
+# make demo | test | test-zarr3 | lint | docs | docs-pictures | release-check | release | download-test-data | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-gpu | clean.
 # PYTHON=/path/to/python3.12 chooses another interpreter.
 
 VENV := .venv
@@ -12,10 +12,14 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 ZARR3 := .venv-zarr3/made-$(CONTENT)
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test test-zarr3 lint coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
+.PHONY: demo test test-zarr3 lint docs docs-pictures release-check release download-test-data coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
 
 demo: $(PACKAGE)
 	$(BIN)/yass demo demo
+
+# YASS's name for it. Nothing is downloaded: tests simulate what they need, and this writes a recording to play with.
+download-test-data: $(PACKAGE)
+	$(BIN)/yass simulate demo/recording
 
 test: $(TOOLS)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --junitxml=build/tests.xml
@@ -27,6 +31,21 @@ test-zarr3: $(ZARR3)
 lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The documentation, into build/docs; warnings are errors. Its pictures are kept in the repository.
+docs: $(TOOLS)
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs build/docs
+
+docs-pictures: $(TOOLS)
+	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/draw_pipeline.py
+
+# Versions, changelog, clean tree, tests, the same bytes twice; `release` tags as well.
+release-check: $(TOOLS)
+	$(BIN)/python scripts/release.py --dry-run
+
+release: $(TOOLS)
+	$(BIN)/python scripts/release.py
 
 # What YASS's documentation promises: docs/yass-coverage.md from the tests' marks, and the proof that they look.
 coverage-table: $(TOOLS)
