@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yass_dask import backends
+from yass_dask.commands.reading import configured
 
 if TYPE_CHECKING:
     from yass_dask.config import Cluster, Config
@@ -33,7 +34,13 @@ RECORDED_OPTIONS = ("backend", "seed", "start_s", "end_s")
 class SortOptions:
     """What `yass sort` was asked for; None stands for what the configuration says."""
 
-    config: Path | Mapping[str, Any]
+    config: Path | Mapping[str, Any] | None = None
+    read: str | None = None
+    """FORMAT:PATH[#STREAM] of what SpikeInterface opens, in place of the configuration's recordings"""
+    probe: Path | None = None
+    """file of contact positions in place of the configuration's or the recording's"""
+    templates: Path | None = None
+    """folder of a sort, or of one curated, whose units are known"""
     output_dir: Path = Path("tmp/")
     clean: bool = False
     workers: int | None = None
@@ -100,7 +107,11 @@ def check(options: SortOptions) -> Checked:
 
         set_tensorflow_config(options.gpu_memory)
     backends.checked(options.backend)
-    loaded = config.load(options.config)
+    loaded = config.load(configured(options.config, options.read, options.probe))
+    if options.complete:
+        from yass_dask.compat.settings import refuse_unknown_waveforms
+
+        refuse_unknown_waveforms(loaded)
     params = config.sort_params(config.override(loaded.stage_params(), options.overrides), "params and --set")
     cluster = config.choose_cluster(loaded, **{name: getattr(options, name) for name in CLUSTER_OPTIONS})
     if cluster.scheduler in ("threads", "sync") and options.backend != "auto":

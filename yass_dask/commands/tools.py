@@ -113,11 +113,12 @@ def _session_of(path: Path | None) -> dict[str, Any]:
     return fields
 
 
-def run_info(config: Path) -> str:
+def run_info(config: Path | None, read: str | None = None, probe: Path | None = None) -> str:
     """What a configuration file says, its recording, and what sorting it takes."""
+    from yass_dask.commands.reading import configured
     from yass_dask.config import choose_cluster, load
 
-    loaded = load(config)
+    loaded = load(configured(config, read, probe))
     recording = loaded.recording()
     plan = plan_of(loaded, recording, choose_cluster(loaded))
     paths = [f"file: {path}" for path in loaded.recording_paths]
