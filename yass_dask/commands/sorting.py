@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 CONFIG_FILE, METADATA_FILE = "config.yaml", "metadata.yaml"
 CLUSTER_OPTIONS = ("scheduler", "workers", "jobs", "queue", "walltime", "gpus_per_job")
-RECORDED_OPTIONS = ("backend", "seed", "start_s", "end_s")
+RECORDED_OPTIONS = ("backend", "seed", "start_s", "end_s", "templates")
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,7 @@ def _call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> So
             client=opened,
             seed=job.options.seed,
             progress=progress,
+            templates=job.options.templates,
         )
 
 

@@ -57,7 +57,8 @@ def run(
         np.random.seed(0)  # noqa: NPY002  # what the caller's own code draws afterwards
     given = config if isinstance(config, Mapping) else Path(config)
     options = SortOptions(
-        config=given, output_dir=Path(output_dir), clean=clean, logger_level=logger_level, complete=complete, overrides=_detector(detector),
+        config=given, output_dir=Path(output_dir), clean=clean,
+        logger_level=logger_level, complete=complete, overrides=_detector(detector),
     )  # fmt: skip
     run_sort(options)
     folder = output_folder(load(given), options.output_dir)
