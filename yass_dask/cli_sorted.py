@@ -58,6 +58,28 @@ def curated(
 
 
 @app.command()
+def stability(
+    out: opt.Sorted,
+    rate: Annotated[float, typer.Option(min=0.01, max=1.0, help="Spikes added, as a share of a unit's own.")] = 0.25,
+    moved: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the units whose added spikes are put elsewhere.")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the new times and places.")] = 0,
+    workers: opt.Workers = None,
+    scheduler: opt.Scheduler = None,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False,
+) -> None:
+    """Perturb the recording by its own units, sort it again, and tell which units are found again."""
+    from yass_dask.commands import run_stability
+
+    _run(
+        lambda: run_stability(
+            out, rate=rate, moved_share=moved, seed=seed, workers=workers, scheduler=scheduler, progress=not no_progress
+        )
+    )
+
+
+@app.command()
 def report(
     out: opt.Sorted,
     output: Annotated[

@@ -153,7 +153,7 @@ def _sort(job: Checked, store: Store, shown: Progress | None) -> str:
     logger.info("%s (%s free)", describe_plan(plan), format_size(free))
     shown = shown or progress.choose(silent=not job.options.progress)
     try:
-        sorting = _call_sort(job, store, plan, shown)
+        sorting = call_sort(job, store, plan, shown)
     finally:
         shown.close()
     with readable_errors(store.path):
@@ -170,7 +170,8 @@ def _sort(job: Checked, store: Store, shown: Progress | None) -> str:
     )
 
 
-def _call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> Sorting:
+def call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> Sorting:
+    """Sort by the plan, on the workers that the options ask for."""
     from yass_dask.pipeline import sort
     from yass_dask.runtime import Executor
     from yass_dask.runtime.devices import visible_gpus
