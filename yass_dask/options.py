@@ -8,6 +8,23 @@ from typing import Annotated
 import typer
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YASS configuration file (YAML).")]
+OptionalConfigFile = Annotated[
+    Path | None, typer.Argument(metavar="CONFIG", help="YASS configuration file (YAML); optional with --read.")
+]
+Read = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FORMAT:PATH[#STREAM]",
+        help="Sort what SpikeInterface opens: spikeglx, open-ephys, intan, nwb, mearec and more.",
+    ),
+]
+ProbeFile = Annotated[
+    Path | None,
+    typer.Option("--probe", help="Contact positions: .txt, .npy or probeinterface .json [default: the recording's]"),
+]
+Templates = Annotated[
+    Path | None, typer.Option(help="Folder of a sort, or of one curated, whose units are known: they keep their ids.")
+]
 OutputDir = Annotated[
     Path,
     typer.Option("--output-dir", "--output_dir", "-o", help="Where results go, within root_folder unless absolute."),

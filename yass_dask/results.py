@@ -34,6 +34,10 @@ GOOD_LEVEL = 6.0
 NOISE_LEVEL = 5.0
 LOCATION_RADIUS_UM = 100.0
 MOTION_FOLDER = "motion"
+ORIGINS = dict.fromkeys(("found", "split"), "a cluster of its own that pursuit confirmed") | {
+    "known": "known from another sort, and found here"
+}
+"""Actions of the audit that a unit begins with, and why one stands that does"""
 
 
 def finish(
@@ -109,9 +113,10 @@ def divided(fields: Mapping[str, np.ndarray], units: Units, clean: Clean, motion
     templates = units.templates
     waveforms = SpreadTemplates(templates.waveforms, templates.channels, templates.n_channels)
     trains = trains_of(fields, n_units)
+    known = units.templates.ids < units.first_new
     return join_divided(
-        trains, waveforms, depths, near | near.T, motion, recording.n_samples, recording.sampling_rate
-    )  # fmt: skip
+        trains, waveforms, depths, near | near.T, motion, recording.n_samples, recording.sampling_rate, known
+    )
 
 
 def together(
@@ -252,12 +257,14 @@ def _location(u: int, units: Units, clean: Clean, main: int) -> tuple[float, flo
 def audit_table(rows: list[dict[str, Any]], audit: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for every unit there ever was: kept, merged or dropped, where it came from and why it ended so."""
     origin: dict[int, str] = {}
+    why: dict[int, str] = {}
     taken: dict[int, list[int]] = {}
     end: dict[int, dict[str, Any]] = {}
     for line in audit:
         unit = line["unit"]
-        if line["action"] in ("found", "split"):
+        if line["action"] in ORIGINS:
             origin[unit] = line["reason"]
+            why[unit] = ORIGINS[line["action"]]
         else:
             end[unit] = line
             if line["action"] == "merge":
@@ -267,10 +274,9 @@ def audit_table(rows: list[dict[str, Any]], audit: list[dict[str, Any]]) -> list
     for unit in sorted(set(origin) | set(kept)):
         row = {"unit_id": unit, "origin": origin.get(unit, "")}
         if unit in kept:
-            joined = taken.get(unit, [])
-            why = "a cluster of its own that pursuit confirmed"
-            why += f"; units {', '.join(map(str, joined))} were merged into it" if joined else ""
-            table.append({**kept[unit], **row, "state": "kept", "merged_into": None, "why": why})
+            joined, said = taken.get(unit, []), why.get(unit, ORIGINS["found"])
+            said += f"; units {', '.join(map(str, joined))} were merged into it" if joined else ""
+            table.append({**kept[unit], **row, "state": "kept", "merged_into": None, "why": said})
         else:
             line = end.get(unit, {"action": "drop", "into": None, "reason": "no spikes were left"})
             state = {"merge": "merged", "drop": "dropped"}[line["action"]]

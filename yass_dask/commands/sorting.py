@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yass_dask import backends
+from yass_dask.commands.reading import configured
 
 if TYPE_CHECKING:
     from yass_dask.config import Cluster, Config
@@ -27,14 +28,20 @@ logger = logging.getLogger(__name__)
 
 CONFIG_FILE, METADATA_FILE = "config.yaml", "metadata.yaml"
 CLUSTER_OPTIONS = ("scheduler", "workers", "jobs", "queue", "walltime", "gpus_per_job")
-RECORDED_OPTIONS = ("backend", "seed", "start_s", "end_s")
+RECORDED_OPTIONS = ("backend", "seed", "start_s", "end_s", "templates")
 
 
 @dataclass(frozen=True)
 class SortOptions:
     """What `yass sort` was asked for; None stands for what the configuration says."""
 
-    config: Path | Mapping[str, Any]
+    config: Path | Mapping[str, Any] | None = None
+    read: str | None = None
+    """FORMAT:PATH[#STREAM] of what SpikeInterface opens, in place of the configuration's recordings"""
+    probe: Path | None = None
+    """file of contact positions in place of the configuration's or the recording's"""
+    templates: Path | None = None
+    """folder of a sort, or of one curated, whose units are known"""
     output_dir: Path = Path("tmp/")
     clean: bool = False
     workers: int | None = None
@@ -107,7 +114,11 @@ def check(options: SortOptions) -> Checked:
 
         set_tensorflow_config(options.gpu_memory)
     backends.checked(options.backend)
-    loaded = config.load(options.config)
+    loaded = config.load(configured(options.config, options.read, options.probe))
+    if options.complete:
+        from yass_dask.compat.settings import refuse_unknown_waveforms
+
+        refuse_unknown_waveforms(loaded)
     params = config.sort_params(config.override(loaded.stage_params(), options.overrides), "params and --set")
     cluster = config.choose_cluster(loaded, **{name: getattr(options, name) for name in CLUSTER_OPTIONS})
     if cluster.scheduler in ("threads", "sync") and options.backend != "auto":
@@ -151,7 +162,7 @@ def _sort(job: Checked, store: Store, shown: Progress | None) -> str:
     logger.info("%s (%s free)", one_line(needs, plan), format_size(free))
     shown = shown or progress.choose(silent=not job.options.progress)
     try:
-        sorting = _call_sort(job, store, plan, shown)
+        sorting = call_sort(job, store, plan, shown)
     finally:
         shown.close()
     with readable_errors(store.path):
@@ -168,7 +179,8 @@ def _sort(job: Checked, store: Store, shown: Progress | None) -> str:
     )
 
 
-def _call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> Sorting:
+def call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> Sorting:
+    """Sort by the plan, on the workers that the options ask for."""
     from yass_dask.pipeline import sort
     from yass_dask.runtime import Executor
     from yass_dask.runtime.devices import visible_gpus
@@ -190,6 +202,7 @@ def _call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> So
             client=opened,
             seed=job.options.seed,
             progress=progress,
+            templates=job.options.templates,
         )
 
 

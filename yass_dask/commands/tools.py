@@ -104,7 +104,7 @@ def _stretch_of(out: Path) -> tuple[float | None, float | None]:
     from yass_dask.config import text
 
     ran = text.read_mapping(out / METADATA_FILE).get("options")
-    ends = [ran.get(name) for name in ("start_s", "end_s")] if isinstance(ran, dict) else ["missing"]
+    ends: list[Any] = [ran.get(name) for name in ("start_s", "end_s")] if isinstance(ran, dict) else ["missing"]
     if not all(end is None or isinstance(end, int | float) for end in ends):
         raise InputError(f"{out / METADATA_FILE}: tells not how the sort was run (options); sort again")
     return ends[0], ends[1]
@@ -123,9 +123,9 @@ def _session_of(path: Path | None) -> dict[str, Any]:
     return fields
 
 
-def run_info(config: Path) -> str:
+def run_info(config: Path | None, read: str | None = None, probe: Path | None = None) -> str:
     """What a configuration file says, its recording, and what sorting it takes."""
-    job = check(SortOptions(config))
+    job = check(SortOptions(config, read, probe))
     recording = job.recording.with_chunks(planned(job)[0].chunk_blocks)
     paths = [f"file: {path}" for path in job.config.recording_paths]
     return "\n".join([*paths, repr(recording), describe(job)])

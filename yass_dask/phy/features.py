@@ -88,7 +88,7 @@ def _match(snippets: np.ndarray, rows: np.ndarray, matchers: np.ndarray) -> np.n
     return products
 
 
-def _create(path: Path, shape: tuple[int, ...]) -> np.memmap:
+def _create(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Open a new npy file to be filled piece by piece; an empty one is whole at once."""
     if 0 in shape:
         np.save(path, np.zeros(shape, dtype=np.float32))

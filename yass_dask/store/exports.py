@@ -23,6 +23,9 @@ EXPORTS = (
     "nwb",
     "report.html",
     "motion",
+    "stability",
+    "stability.csv",
+    "stability.json",
     PROFILE,
     WORK,
 )
