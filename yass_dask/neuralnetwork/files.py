@@ -34,6 +34,8 @@ class Card:
     """Samples per second of its windows; None: whatever it is given"""
     rates_hz: tuple[float, float] | None = None
     """Recordings of rates between these may be resampled for it; None: of its own rate only"""
+    channels_seen: int | None = None
+    """Most channels that its windows had in training: fewer than `n_neighbors` on a small probe; None: not told"""
     training_data: str = "not told"
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
@@ -91,7 +93,7 @@ def _card(told: Mapping[str, Any], path: Path) -> Card:
     if told.get("format") != FORMAT:
         raise InputError(f"{path}: format {told.get('format')!r} is not known here (known: {FORMAT}); train again")
     try:
-        card = Card(**{name: told[name] for name in Card.__dataclass_fields__})
+        card = Card(**{name: told[name] for name in Card.__dataclass_fields__ if name in told})
         rates = None if card.rates_hz is None else (float(card.rates_hz[0]), float(card.rates_hz[1]))
         return replace(card, filters_size=tuple(card.filters_size), rates_hz=rates)
     except (KeyError, TypeError, IndexError, ValueError) as error:

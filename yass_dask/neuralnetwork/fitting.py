@@ -23,7 +23,7 @@ from yass_dask.neuralnetwork.triage import NeuralNetTriage, WaveformClassifier
 
 def fit_all(
     folder: Path, sets: Examples, params: TrainParams, *, training_data: str, rates_hz: tuple[float, float],
-    start: Mapping[str, Any], seed: int,
+    start: Mapping[str, Any], seed: int, channels_seen: int | None = None,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Train detector, triage and denoiser and write them into a folder.
 
@@ -32,6 +32,7 @@ def fit_all(
     training_data : for the cards: what the sets were made of
     rates_hz : for the cards: recordings of rates between these may be resampled for the networks
     start : weights to begin with, of any of the kinds detect, triage and denoise
+    channels_seen : for the cards: most channels that a window has here
 
     Returns
     -------
@@ -47,7 +48,8 @@ def fit_all(
     for kind, model in made.items():
         l2 = params.l2_triage if kind == "triage" else params.settings.l2_reg_scale
         model.settings = params.settings.model_copy(update={"seed": seed, "l2_reg_scale": l2})
-        model.card = replace(model.card, training_data=training_data, rates_hz=rates_hz)
+        seen = None if kind == "denoise" else channels_seen
+        model.card = replace(model.card, training_data=training_data, rates_hz=rates_hz, channels_seen=seen)
         metrics[kind] = model.fit(*examples[kind], start=fitting(start.get(kind), model.card))
     detector, triage = made["detect"], made["triage"]
     metrics["detect"] |= _calibrate(detector, -np.log(sets.not_spikes))

@@ -23,6 +23,7 @@ trained on such extrema only."""
 WINDOW_UM = 100.0
 """A network sees the nearest channels within this distance."""
 SAME_RATE = 0.01
+OTHER_NETWORKS = "train networks on it (yass train), or use those of the package (leave out the model)"
 LIMITS = {"detect": np.inf, "triage": 12.0}
 """Windows of larger values are scaled down to these: collisions of large spikes look like those of smaller ones, while
 a detector must tell a large spike from its own side lobes."""
@@ -47,10 +48,12 @@ class Judge:
         Raises
         ------
         InputError
-            The network was trained at another rate than the recording's.
+            The network was trained at another rate than the recording's, or on fewer channels.
         """
         network, before = for_rate(network, card, recording.sampling_rate)
-        return cls(network, window_channels(recording, card.n_neighbors), before, LIMITS[card.kind], backend)
+        channels = window_channels(recording, card.n_neighbors)
+        _check_channels(card, n_seen(channels, recording.n_channels))
+        return cls(network, channels, before, LIMITS[card.kind], backend)
 
     @property
     def reach(self) -> int:
@@ -76,12 +79,25 @@ def for_rate(network: Classifier, card: Card, rate: float) -> tuple[Classifier, 
     if not low * (1 - SAME_RATE) <= rate <= high * (1 + SAME_RATE):
         trained = f"{low:g} Hz" if low == high else f"{low:g} to {high:g} Hz"
         raise InputError(
-            f"the {card.kind} network is for recordings of {trained}, this one has {rate:g} Hz: train networks on it "
-            "(yass train), or use those of the package (leave out the model)"
+            f"the {card.kind} network is for recordings of {trained}, this one has {rate:g} Hz: {OTHER_NETWORKS}"
         )
     if abs(rate - own) <= SAME_RATE * own:
         return network, card.waveform_length // 2
     return at_rate(network, own, rate)
+
+
+def n_seen(channels: np.ndarray, n_channels: int) -> int:
+    """Most channels that a window has, of lists padded with n_channels."""
+    return int((channels < n_channels).sum(axis=1).max(initial=0))
+
+
+def _check_channels(card: Card, n: int) -> None:
+    # Weights of channels that were zero all through the training are whatever they were at its beginning.
+    if card.channels_seen is not None and n > card.channels_seen:
+        raise InputError(
+            f"the {card.kind} network was trained on windows of {card.channels_seen} channels at most, this recording "
+            f"has {n} within {WINDOW_UM:g} um: {OTHER_NETWORKS}"
+        )
 
 
 def window_channels(recording: Recording, n_neighbors: int) -> np.ndarray:
