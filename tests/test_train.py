@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from yass_dask.cli import app
 from yass_dask.commands import TrainOptions, run_train
 from yass_dask.commands.training import read_spike_train, train_params
 from yass_dask.conditioning import PreprocessParams
-from yass_dask.detect import DetectParams, Finder, NetworkFinder, detect
+from yass_dask.detect import DetectParams, Finder, NetworkFinder, detect, refuse_unfit_networks
 from yass_dask.errors import InputError
 from yass_dask.neuralnetwork import files
 from yass_dask.neuralnetwork.background import whitened
@@ -226,6 +227,24 @@ def test_unknown_detectors_and_models_are_told(lab, tmp_path):
     assert "detect.method" in failing("sort", lab, "-o", "x1", "--detector", "nnets")
     message = failing("sort", lab, "-o", "x2", "--detector", "nnet", "--model", tmp_path / "none")
     assert "no such folder" in message
+    assert not (lab.parent / "x2" / "preprocess").exists(), "told before anything is computed"
+    (tmp_path / "detect.npz").write_bytes(b"")
+    message = failing("sort", lab, "-o", "x2", "--detector", "nnet", "--model", tmp_path / "detect.npz")
+    assert "a file, not a folder" in message
+
+
+def test_networks_that_are_not_asked_for_are_told(simulation, caplog):
+    recording = from_array(simulation.traces, simulation.sampling_rate, simulation.positions)
+    refuse_unfit_networks(recording, DetectParams(model="mine"))
+    assert "the networks in mine are not used" in caplog.text
+    with pytest.raises(InputError, match="mine"):
+        refuse_unfit_networks(recording, DetectParams(model="mine", triage=True))
+
+
+def test_without_jax_nothing_is_begun(lab, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yass_dask.neuralnetwork.training_jax", None)
+    monkeypatch.setattr("yass_dask.neuralnetwork.learn.whitened", None)
+    assert "yass-dask[jax]" in failing("train", lab, "-o", "nojax")
 
 
 def test_of_a_long_recording_the_middle_is_enough():

@@ -3,9 +3,10 @@ whether it stands clear of others."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,11 @@ from yass_dask.neuralnetwork.models import chosen_model
 from yass_dask.neuralnetwork.scan import Judge, Scan, log_odds_of
 from yass_dask.noise import Noise
 from yass_dask.preprocess import StandardTraces
+
+if TYPE_CHECKING:
+    from yass_dask.recording import Recording
+
+_log = logging.getLogger("yass_dask")
 
 
 class DetectParams(BaseModel):
@@ -44,6 +50,21 @@ class DetectParams(BaseModel):
     """... and this long before and after."""
     clear_ms: float = Field(1.0, gt=0)
     """A peak is clear (goes to clustering) if no larger one lies within `radius_um` and this time of it."""
+
+
+def refuse_unfit_networks(recording: Recording, params: DetectParams) -> None:
+    """Look at the networks that are asked for before anything is computed.
+
+    Raises
+    ------
+    InputError
+        A network is not there, damaged, or of another rate or fewer channels than the recording's.
+    """
+    asked = {"detect": params.method == "nnet", "triage": params.triage}
+    if params.model is not None and not any(asked.values()):
+        _log.warning("the networks in %s are not used: detect.method is threshold, detect.triage false", params.model)
+    for kind in (kind for kind, wanted in asked.items() if wanted):
+        Judge.of(*chosen_model(params.model, kind), recording, "numpy")
 
 
 SIGNS = {"both": 0, "negative": -1, "positive": 1}
@@ -116,7 +137,7 @@ class Finder:
         Raises
         ------
         InputError
-            A network is not there, damaged, or of another rate than the recording's.
+            See `refuse_unfit_networks`.
         """
         recording = clean.recording
         exclusion, clear = recording.samples(params.exclusion_ms), recording.samples(params.clear_ms)

@@ -24,6 +24,7 @@ from yass_dask.neuralnetwork.metrics import precision_recall, recall_at
 from yass_dask.neuralnetwork.models import chosen_model
 from yass_dask.neuralnetwork.plan import TrainParams, examples_of, planted_in
 from yass_dask.neuralnetwork.scan import n_seen, window_channels
+from yass_dask.neuralnetwork.waveforms import training
 from yass_dask.noise import measure_spectrum
 from yass_dask.pipeline import SortParams, cluster_peaks
 from yass_dask.refine import first_units
@@ -94,6 +95,7 @@ def learn(
     InputError
         Too few clean templates, a bad spike train, or JAX is not installed.
     """
+    training()  # without JAX, no minutes of preprocessing either
     if spike_train is not None:
         spike_train = check_spike_train(spike_train, recording.n_samples)
     recording, first = _middle(recording)
