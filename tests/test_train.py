@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from labs import edit, simulated
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from yass_dask import from_array
@@ -252,3 +253,15 @@ def test_of_a_long_recording_the_middle_is_enough():
     middle, first = _middle(long)
     assert first == 50_000 and middle.duration_s == MAX_S
     assert _middle(middle) == (middle, 0)
+
+
+def test_lower_extrema_are_not_looked_at(white):
+    traces = white.clean.to_sd(np.asarray(white.recording.source.read(0, 60_000)))
+    x = white.noise.whiten(traces, "numba")
+    least = {}
+    for floor in (2.25, 6.0):
+        finder = Finder.of(white.clean, white.noise, DetectParams(method="nnet", floor_sd=floor), "numba")
+        least[floor] = np.abs(finder.found(x, 0, len(x))[2]).min()
+    assert 2.25 <= least[2.25] < 6.0 <= least[6.0]
+    with pytest.raises(ValidationError, match="floor_sd"):
+        DetectParams(floor_sd=2.0)

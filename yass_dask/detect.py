@@ -17,7 +17,7 @@ from yass_dask.events import Events
 from yass_dask.geometry import nearest_channels
 from yass_dask.neuralnetwork.files import digest
 from yass_dask.neuralnetwork.models import chosen_model
-from yass_dask.neuralnetwork.scan import Judge, Scan, log_odds_of
+from yass_dask.neuralnetwork.scan import FLOOR_SD, Judge, Scan, log_odds_of
 from yass_dask.noise import Noise
 from yass_dask.preprocess import StandardTraces
 
@@ -36,6 +36,9 @@ class DetectParams(BaseModel):
     """Folder of networks, as `yass train` writes them; None: those of the package."""
     probability: float = Field(0.2, gt=0, lt=1)
     """nnet: least probability of a spike, one extremum at a time; of the peaks, the largest nearby, more are spikes."""
+    floor_sd: float = Field(3.0, ge=FLOOR_SD)
+    """nnet: lower extrema are not looked at. There are seven times as many from 2.25 on, the least that networks are
+    trained for, and hardly more spikes."""
     triage: bool = False
     """Peaks that a network takes for several spikes on top of each other do not go to clustering."""
     clean_probability: float = Field(0.5, gt=0, lt=1)
@@ -148,7 +151,8 @@ class Finder:
         if params.method == "threshold":
             return Finder(*rules, triage, least_clean)
         judge = Judge.of(*chosen_model(params.model, "detect"), recording, backend)
-        scan = Scan(judge, recording.sampling_rate, log_odds_of(params.probability), sign, exclusion, near)
+        least = log_odds_of(params.probability)
+        scan = Scan(judge, recording.sampling_rate, least, sign, exclusion, near, params.floor_sd)
         return NetworkFinder(*rules, triage, least_clean, scan)
 
     @property

@@ -23,7 +23,6 @@ from yass_dask.neuralnetwork.fitting import fit_all
 from yass_dask.neuralnetwork.metrics import precision_recall, recall_at
 from yass_dask.neuralnetwork.models import chosen_model
 from yass_dask.neuralnetwork.plan import TrainParams, examples_of, planted_in
-from yass_dask.neuralnetwork.scan import n_seen, window_channels
 from yass_dask.neuralnetwork.waveforms import training
 from yass_dask.noise import measure_spectrum
 from yass_dask.pipeline import SortParams, cluster_peaks
@@ -116,8 +115,7 @@ def learn(
             start={kind: chosen_model(None, kind)[0] for kind in KINDS},
             training_data=f"{len(templates)} templates of {background.shape[1]} channels, planted into "
             f"{cut / recording.sampling_rate:.0f} s of the recording",
-            rates_hz=(recording.sampling_rate, recording.sampling_rate),
-            channels_seen=n_seen(window_channels(recording, params.n_neighbors), recording.n_channels),
+            rates_hz=(recording.sampling_rate, recording.sampling_rate), recording=recording,
         )  # fmt: skip
         test = _plant(background[cut:], templates, peak, white, params, seed + PLANTINGS)
         curves = _compared(white, test, folder, sorting.detect)
