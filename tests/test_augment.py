@@ -308,6 +308,12 @@ def test_examples_hold_what_they_say(bank):
     error = np.abs(sets.x_denoise - sets.y_denoise).max(axis=1)
     assert np.median(error) < CLEAN_SD
     assert sets.not_spikes >= 1
+    wide = np.concatenate([index, (index[:, :1] + 2) % 8], axis=1)
+    given = (block, np.concatenate([rows, far]), channels, windows)
+    wider = examples(*given, sampling_rate=30000.0, seed=0, triage=Windows(wide, 20, np.eye(41, dtype=np.float32)))
+    np.testing.assert_array_equal(wider.x_triage[:, 5:36, :3], sets.x_triage)
+    np.testing.assert_array_equal(wider.y_triage, sets.y_triage)
+    assert wider.x_triage.shape[1:] == (41, 4) and np.abs(wider.x_triage[:, :, 3]).max() > 1
 
 
 def test_no_template_cannot_be_planted(bank):
