@@ -20,22 +20,16 @@ from zeros import ROWS, ZEROED
 TESTS = Path(__file__).parent
 TABLE = TESTS.parent / "docs" / "yass-coverage.md"
 
-NETWORKS = "the networks are made in another branch; its tests stand for this row once it is merged"
 DOCUMENTATION = "the documentation comes next"
 OPEN = {
     "A0.2": "pip and a clean environment are the release's own test",
     "A0.4": DOCUMENTATION,
     "A0.5": DOCUMENTATION,
-    "A2.9": NETWORKS,
-    "A5.7": NETWORKS,
-    "A5.8": NETWORKS,
     "A14.3": "the reader is numpy.memmap itself behind a thin index; a benchmark belongs to the benchmarks",
     "A14.5": "the suite as a whole",
     "A14.6": "a list of wishes, not of features",
     "A14.8": DOCUMENTATION,
-    "A14.9": "the notebooks come with the ways in; " + NETWORKS,
-    **{f"A11.{k}": NETWORKS for k in range(1, 7)},
-    **{f"A12.{k}": NETWORKS for k in range(1, 12)},
+    "A14.9": "the notebooks come with the ways in",
 }
 """Rows without a test, and why."""
 

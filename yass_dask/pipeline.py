@@ -13,7 +13,7 @@ from yass_dask.chunked import Stride
 from yass_dask.cluster import ClusterParams, cluster, gather_units
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.deconvolve import DeconvolveParams, Residual, deconvolve, deconvolve_apart, make_bank
-from yass_dask.detect import DetectParams, Finder, detect
+from yass_dask.detect import DetectParams, Finder, detect, refuse_unfit_networks
 from yass_dask.events import Events
 from yass_dask.features import FeatureParams, Features, choose_peaks, measure_basis, measure_features
 from yass_dask.known import begin_with
@@ -126,6 +126,7 @@ def sort(
     """
     params, backend = params or SortParams(), checked(backend)
     refuse_too_short(recording, params.templates)
+    refuse_unfit_networks(recording, params.detect)
     known = None if templates is None else known_units(templates, recording, params.preprocess)
     if not wait:
         from yass_dask.jobs import start_sort

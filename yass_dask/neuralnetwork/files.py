@@ -37,6 +37,8 @@ class Card:
     """Samples per second of its windows; None: whatever it is given"""
     rates_hz: tuple[Rate, Rate] | None = None
     """Recordings of rates between these may be resampled for it; None: of its own rate only"""
+    channels_seen: Annotated[int, Field(ge=1)] | None = None
+    """Most channels that its windows had in training: fewer than `n_neighbors` on a small probe; None: not told"""
     training_data: str = "not told"
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
@@ -95,9 +97,9 @@ def _card(told: Mapping[str, Any], path: Path) -> Card:
     if told.get("format") != FORMAT:
         raise InputError(f"{path}: format {told.get('format')!r} is not known here (known: {FORMAT}); train again")
     try:
-        return TypeAdapter(Card).validate_python({name: told[name] for name in Card.__dataclass_fields__})
-    except (KeyError, ValidationError) as error:
-        why = f"{error} is missing" if isinstance(error, KeyError) else problems.in_one_line(error)
+        return TypeAdapter(Card).validate_python({name: told[name] for name in Card.__dataclass_fields__ if name in told})
+    except ValidationError as error:
+        why = problems.in_one_line(error)
         raise InputError(f"{path}: the card is not whole: {why}; train or copy the model again") from None
 
 

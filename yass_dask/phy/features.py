@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from yass_dask.arrayfiles import read_npy
 from yass_dask.phy.templates import PhyTemplates
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def write_features(sorting: Sorting, templates: PhyTemplates, recording: Recordi
     match_shape = (sorting.n_spikes, templates.similar.shape[1])
     pc_file = _create(folder / "pc_features.npy", pc_shape)
     match_file = _create(folder / "template_features.npy", match_shape)
-    if not sorting.n_spikes:
+    if pc_file is None or match_file is None:
         return
     gain = np.ones(sorting.n_channels) if recording.gain_to_uv is None else recording.gain_to_uv
     reader = _Reader(sorting, recording, gain.astype(np.float32))
@@ -88,11 +87,11 @@ def _match(snippets: np.ndarray, rows: np.ndarray, matchers: np.ndarray) -> np.n
     return products
 
 
-def _create(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _create(path: Path, shape: tuple[int, ...]) -> np.memmap | None:
     """Open a new npy file to be filled piece by piece; an empty one is whole at once."""
     if 0 in shape:
         np.save(path, np.zeros(shape, dtype=np.float32))
-        return read_npy(path, "export again")
+        return None
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
 
 
