@@ -84,31 +84,13 @@ def sort(
     from yass_dask.commands import SortOptions, detect_overrides, run_detached, run_dry, run_sort
 
     options = SortOptions(
-        config=config,
-        read=read,
-        probe=probe,
-        templates=templates,
-        output_dir=output_dir,
-        clean=clean,
-        workers=workers,
-        scheduler=scheduler,
-        jobs=jobs,
-        queue=queue,
-        walltime=walltime,
-        gpus_per_job=gpus_per_job,
-        backend=backend,
-        seed=0 if zero_seed else seed,
-        overrides=(*detect_overrides(detector, model), *(overrides or ())),
-        start_s=start,
-        end_s=end,
-        keep_traces=keep_traces or complete,
-        store_traces=store_traces,
-        complete=complete,
-        gpu_memory=global_gpu_memory,
-        logger_level=logger_level,
-        progress=not no_progress,
-        profile=profile,
-    )
+        config=config, read=read, probe=probe, templates=templates, output_dir=output_dir, clean=clean,
+        workers=workers, scheduler=scheduler, jobs=jobs, queue=queue, walltime=walltime, gpus_per_job=gpus_per_job,
+        backend=backend, seed=0 if zero_seed else seed,
+        overrides=(*detect_overrides(detector, model), *(overrides or ())), start_s=start, end_s=end,
+        keep_traces=keep_traces or complete, store_traces=store_traces, complete=complete,
+        gpu_memory=global_gpu_memory, logger_level=logger_level, progress=not no_progress, profile=profile,
+    )  # fmt: skip
     command = run_dry if dry_run else run_detached if detach else run_sort
     _run(lambda: command(options))
 

@@ -125,8 +125,7 @@ def sort(
         Bad recording, params or folder; templates of other channels.
     """
     params, backend = params or SortParams(), checked(backend)
-    refuse_too_short(recording, params.templates)
-    refuse_unfit_networks(recording, params.detect)
+    refuse_unfit(recording, params)
     known = None if templates is None else known_units(templates, recording, params.preprocess)
     if not wait:
         from yass_dask.jobs import start_sort
@@ -157,6 +156,12 @@ def sort(
             shown.found(units=len(units.templates))
         spikes = pursue(keep, "", clean, matched, units, params, backend)
         return told(shown, finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve, motion))
+
+
+def refuse_unfit(recording: Recording, params: SortParams) -> None:
+    """InputError where a recording does not fit what it is to be sorted by."""
+    refuse_too_short(recording, params.templates)
+    refuse_unfit_networks(recording, params.detect)
 
 
 def told(shown: Progress, sorting: Sorting) -> Sorting:

@@ -97,7 +97,8 @@ def _card(told: Mapping[str, Any], path: Path) -> Card:
     if told.get("format") != FORMAT:
         raise InputError(f"{path}: format {told.get('format')!r} is not known here (known: {FORMAT}); train again")
     try:
-        return TypeAdapter(Card).validate_python({name: told[name] for name in Card.__dataclass_fields__ if name in told})
+        known = {name: told[name] for name in Card.__dataclass_fields__ if name in told}
+        return TypeAdapter(Card).validate_python(known)
     except ValidationError as error:
         why = problems.in_one_line(error)
         raise InputError(f"{path}: the card is not whole: {why}; train or copy the model again") from None
