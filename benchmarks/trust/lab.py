@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -138,25 +138,18 @@ class Lab:
 
     def start(
         self, out: str | Path, *words: object, config: Path | None = None, env: Mapping[str, str] | None = None,
-        before: tuple[str, ...] = (), log: Path | None = None,
+        before: tuple[str, ...] = (), log: Path | None = None, command: Sequence[object] | None = None,
     ) -> Running:  # fmt: skip
-        """Start a sort into a folder of the lab; `before` comes before the command, as `unshare --mount` does."""
+        """Start a sort into a folder of the lab, by `yass sort` or another command; `before` comes before it."""
         folder = self.folder / out
         said = log or self.folder / f"{str(out).replace('/', '-')}.said"
-        command = [
-            *self.enter,
-            *before,
-            *COMMAND,
-            "sort",
-            config or self.config,
-            *OPTIONS,
-            "--output-dir",
-            folder,
-            *words,
-        ]
+        sort = command or (*COMMAND, "sort", config or self.config, *OPTIONS, "--output-dir", folder, *words)
         with open(said, "wb") as file:
             process = subprocess.Popen(
-                [str(word) for word in command], stdout=file, stderr=file, env={**os.environ, **(env or {})}
+                [str(word) for word in (*self.enter, *before, *sort)],
+                stdout=file,
+                stderr=file,
+                env={**os.environ, **(env or {})},
             )
         return Running(process, self.seen(out), said, folder)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
 import struct
@@ -169,6 +168,6 @@ CASES: dict[str, Case] = {
 }
 
 
-def described(error: Exception) -> str:
+def described(error: CannotError) -> str:
     """What is missing on this machine, in words."""
-    return f"this machine has no {error}" if isinstance(error, CannotError) else f"{os.uname().sysname} has no {error}"
+    return f"this machine does not let us have {error}"
