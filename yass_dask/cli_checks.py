@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -23,6 +25,24 @@ def add_checks(app: typer.Typer, run: Run) -> None:
         from yass_dask.commands import run_verify
 
         _check(run, lambda: run_verify(out))
+
+    @app.command()
+    def selftest(
+        scheduler: Annotated[
+            str, typer.Option(metavar="threads|sync|local|tcp://...|FILE.json", help="Where tasks run.")
+        ] = "threads",
+        workers: Annotated[int | None, typer.Option(min=1, help="Number of workers here [default: cores].")] = None,
+        folder: Annotated[
+            Path | None,
+            typer.Option(
+                help="Where it works, and leaves its files; one that all hosts see [default: a temporary one]"
+            ),
+        ] = None,
+    ) -> None:
+        """Sort a simulated recording and check it: no spike lost or doubled at borders, accuracy, disk."""
+        from yass_dask.commands import run_selftest
+
+        _check(run, lambda: run_selftest(scheduler, workers, folder))
 
 
 def _check(run: Run, command: Callable[[], tuple[str, bool]]) -> None:

@@ -1,6 +1,6 @@
 """What the commands of `yass` do; each gives the text to print."""
 
-from yass_dask.commands.checks import run_verify
+from yass_dask.commands.checks import run_selftest, run_verify
 from yass_dask.commands.clusters import run_cancel, run_detached, run_dry, run_jobs, run_slurm_script, run_status
 from yass_dask.commands.sorting import SortOptions, detect_overrides, output_folder, run_sort
 from yass_dask.commands.stability import run_stability
@@ -21,6 +21,7 @@ __all__ = [
     "run_info",
     "run_jobs",
     "run_report",
+    "run_selftest",
     "run_simulate",
     "run_slurm_script",
     "run_sort",

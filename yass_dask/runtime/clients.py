@@ -79,6 +79,8 @@ def remote_client(address: str) -> Iterator[distributed.Client]:
     try:
         client = distributed.Client(**where, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"The dask scheduler {address} cannot be reached: {error}") from error
+        raise InputError(
+            f"The dask scheduler {address} cannot be reached: {error}. Start one there, or give the address of another"
+        ) from error
     with client:
         yield client
