@@ -1,4 +1,6 @@
-# make demo | test | test-zarr3 | lint | docs | docs-pictures | release-check | release | download-test-data | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-gpu | clean.
+# Targets: make demo | download-test-data | test | test-zarr3 | test-lowest | lint | docs | docs-pictures | release-check |
+# release | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling |
+# bench-scheduling | bench-gpu | clean.
 # PYTHON=/path/to/python3.12 chooses another interpreter.
 
 VENV := .venv
@@ -9,10 +11,14 @@ PACKAGE := $(VENV)/package-$(CONTENT)
 TOOLS := $(VENV)/tools-$(CONTENT)
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
   $(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+# The lowest versions have binary packages for the lowest Python only.
+LOWEST_PYTHON ?= $(or $(shell command -v python3.11),$(PYTHON))
+LOWEST := .venv-lowest/made-$(CONTENT)
 ZARR3 := .venv-zarr3/made-$(CONTENT)
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test test-zarr3 lint docs docs-pictures release-check release download-test-data coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
+.PHONY: demo download-test-data test test-zarr3 test-lowest lint docs docs-pictures release-check release coverage- \
+  table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
 
 demo: $(PACKAGE)
 	$(BIN)/yass demo demo
@@ -27,6 +33,11 @@ test: $(TOOLS)
 # The tests of the store and of a sort with zarr 3: SpikeInterface, which the other tests need, asks for zarr 2.
 test-zarr3: $(ZARR3)
 	.venv-zarr3/bin/python -m pytest $(PYTEST_ARGS) tests/test_store.py tests/test_sort_same_answer.py
+
+# The same with the lowest version of every dependency that pyproject.toml allows.
+test-lowest: $(LOWEST)
+	.venv-lowest/bin/python -m pytest $(PYTEST_ARGS) tests/test_config.py tests/test_readers.py tests/test_store.py \
+	  tests/test_sort_same_answer.py
 
 lint: $(TOOLS)
 	$(BIN)/ruff check .
@@ -111,6 +122,14 @@ $(ZARR3):
 	$(PYTHON) -m venv --clear .venv-zarr3
 	.venv-zarr3/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'zarr>=3' hypothesis pytest \
 	  pytest-xdist
+	touch $@
+
+$(LOWEST):
+	$(LOWEST_PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python .ci/lowest_bounds.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+	  --constraint .venv-lowest/lowest.txt --requirement .venv-lowest/lowest.txt hypothesis pytest pytest-xdist
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
 $(TOOLS): $(PACKAGE)

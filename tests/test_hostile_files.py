@@ -33,7 +33,7 @@ from yass_dask.store.zarrays import open_array
 PACKAGE = Path(yass_dask.__file__).parent
 SOURCES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
 
-OWN_PICKLES = {"jobs.py", "runtime/shared.py", "runtime/executor.py"}
+OWN_PICKLES = {"jobs.py", "runtime/shared.py", "runtime/executor.py", "runtime/versions.py"}
 """Only these know pickles, of what this user's own processes hand to each other (docs/security.md)."""
 ARRAY_DOOR, YAML_DOOR = "arrayfiles.py", "config/text.py"
 

@@ -125,7 +125,7 @@ def start(call: Call, out: Path) -> Job:
 
     job = Job(uuid.uuid4().hex[:8])
     try:
-        job.folder.mkdir(parents=True)
+        job.folder.mkdir(mode=0o700, parents=True)  # it holds a program, and paths
         (job.folder / CALL).write_bytes(cloudpickle.dumps(call))
         with open(job.folder / OUTPUT, "wb") as output:
             command = [sys.executable, "-m", "yass_dask.jobs", job.id]

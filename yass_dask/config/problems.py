@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -12,6 +13,8 @@ from pydantic.fields import FieldInfo
 from yass_dask.errors import InputError
 
 Model = type[BaseModel]
+_SECRET = re.compile(r"//[^/@\s]+@")
+"""User and password in an address; messages end up in mails."""
 Place = tuple[int | str, ...]
 
 
@@ -72,7 +75,7 @@ def dotted(place: Iterable[int | str]) -> str:
 
 def shown(value: Any) -> str:
     """A value as a short text."""
-    words = repr(dict(value) if isinstance(value, Mapping) else value)
+    words = _SECRET.sub("//***@", repr(dict(value) if isinstance(value, Mapping) else value))
     return words if len(words) <= 60 else words[:56] + " ..."
 
 

@@ -19,8 +19,8 @@ def check_fields(recording: Recording) -> None:
     n, length = recording.n_channels, recording.n_samples
     rate: Any = recording.sampling_rate
     if not (isinstance(rate, int | float | np.number) and MIN_RATE_HZ <= rate <= MAX_RATE_HZ):
-        limits = f"from {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}"
-        raise InputError(f"sampling_rate: must be a positive number of Hz, {limits}, found {rate!r}")
+        limits = f"{MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}"
+        raise InputError(f"sampling_rate: must be a positive number of Hz, found {rate!r}; allowed are {limits}")
     if recording.probe.n_channels != n:
         raise InputError(f"geometry: {recording.probe.n_channels} channels, but the recording has {n}")
     if recording.chunk_blocks < 1:

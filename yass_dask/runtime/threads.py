@@ -60,7 +60,7 @@ def keep_memory() -> None:
     2 workers and zarr's threads that doubles the memory of a sort. Threads that run already are not changed. It holds
     for the life of the process; `give_memory_back` returns what lies unused.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another system's library
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_ARENA_MAX, 1)
         libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)
@@ -69,7 +69,7 @@ def keep_memory() -> None:
 
 def give_memory_back() -> None:
     """Return what was freed and kept to the system."""
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -142,7 +142,7 @@ def _count_samples(path: Path, size: int, dtype: np.dtype[Any], n_channels: int,
     whole = isinstance(n_channels, int | np.integer) and isinstance(offset, int | np.integer)
     if not whole or n_channels < 1 or offset < 0:
         raise InputError(
-            f"{path}: n_channels must be a whole number >= 1 and offset one >= 0, found {n_channels!r} and {offset!r}"
+            f"{path}: n_channels must be >= 1 and offset >= 0, found {n_channels!r} and {offset!r}; give whole numbers"
         )
     row = n_channels * dtype.itemsize
     data = size - offset
