@@ -37,7 +37,7 @@ from yass_dask.runtime import Executor
 from yass_dask.simulate.band import band_pass
 from yass_dask.simulate.waveforms import JITTERS
 
-RECORDINGS = [("hybrid49", 1), ("hybrid49", 5), ("hybrid96", 1), ("hybrid96", 4), ("hybrid32", 2), ("hybrid32", 5)]
+RECORDINGS = [("hybrid49", 1), ("hybrid96", 1), ("hybrid32", 2), ("hybrid32", 5)]
 UNSEEN = [("hybrid49", 7), ("hybrid96", 7), ("hybrid32", 7)]
 """Not looked at while sizes and limits of the networks were chosen."""
 PRECISION = 0.9

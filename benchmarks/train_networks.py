@@ -129,7 +129,10 @@ def main() -> None:
         print(
             f"scene {index}: {len(one.y_detect)} candidates, {len(one.y_triage)} waveforms for the triage", flush=True
         )
-    about = f"{chosen.scenes} simulated scenes of {SECONDS:g} s, seed {chosen.seed}: benchmarks/train_networks.py"
+    about = (
+        f"{chosen.scenes} simulated scenes of {SECONDS:g} s (detector: the first {DETECTOR_SCENES}), "
+        f"seed {chosen.seed}: benchmarks/train_networks.py"
+    )
     sets = replace(Examples.joined(several), not_spikes=Examples.joined(several[:DETECTOR_SCENES]).not_spikes)
     metrics = fit_all(
         chosen.output_dir, sets, params, training_data=about, rates_hz=RATES_HZ, start={}, seed=chosen.seed
