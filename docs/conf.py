@@ -28,7 +28,6 @@ suppress_warnings = ["toc.empty_glob"]
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 copybutton_prompt_text = r"\$ |>>> "

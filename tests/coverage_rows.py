@@ -20,17 +20,7 @@ from zeros import ROWS, ZEROED
 TESTS = Path(__file__).parent
 TABLE = TESTS.parent / "docs" / "yass-coverage.md"
 
-DOCUMENTATION = "the documentation comes next"
-OPEN = {
-    "A0.2": "pip and a clean environment are the release's own test",
-    "A0.4": DOCUMENTATION,
-    "A0.5": DOCUMENTATION,
-    "A14.3": "the reader is numpy.memmap itself behind a thin index; a benchmark belongs to the benchmarks",
-    "A14.5": "the suite as a whole",
-    "A14.6": "a list of wishes, not of features",
-    "A14.8": DOCUMENTATION,
-    "A14.9": "the notebooks come with the ways in",
-}
+OPEN: dict[str, str] = {}
 """Rows without a test, and why."""
 
 HEAD = """# What YASS's documentation promises

@@ -238,3 +238,16 @@ def test_configuration_tells_the_recording_and_nothing_else():
     told = yaml.safe_load(config_text(20000.0, 4))
     assert set(told) == {"data", "resources", "recordings"}
     assert (told["recordings"]["spatial_radius"], told["recordings"]["spike_size_ms"]) == (70, 1.5)
+
+
+@pytest.mark.coverage_row("A14.3", "A14.6")
+def test_the_reader_is_measured_beside_memmap_on_the_same_values(tmp_path):
+    """Every loader, both orders; `measure` itself refuses to compare where other values were read."""
+    from benchmarks.reader import LOADERS, ORDERS, fastest, measure, reads, written
+
+    lines = list(measure(tmp_path, 5000, 1))
+    assert {(line["loader"], line["order"]) for line in lines} == {(a, b) for a in LOADERS for b in ORDERS}
+    assert all(line["reader_s"] > 0 and line["memmap_s"] > 0 for line in lines)
+    traces = written(tmp_path / "again.bin", 5000, "samples")
+    for way in reads(5000).values():
+        assert fastest(way, traces, 1)[1] != fastest(way, traces + 1, 1)[1]

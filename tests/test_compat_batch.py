@@ -20,6 +20,7 @@ from yass_dask.compat.batch import (
     MemoryMap,
     PipedTransformation,
     RecordingsReader,
+    binary,
 )
 from yass_dask.compat.batch.pipeline import BatchPipeline as FromModule
 
@@ -122,8 +123,11 @@ def test_what_is_not_given_is_read_from_the_yaml_file(files, data):
 
 
 @row("A10.20")
+@pytest.mark.parametrize("limits", [(2**16, 2**22), (2**16, 100), (1, 1)], ids=["slab", "slabs", "long lines"])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_binary_reader_is_a_memmap_by_seeking(tmp_path, data, order):
+def test_binary_reader_is_a_memmap_by_seeking(tmp_path, data, order, limits, monkeypatch):
+    for name, limit in zip(("SHORT_LINE_BYTES", "SLAB_BYTES"), limits, strict=True):
+        monkeypatch.setattr(binary, name, limit)
     path = tmp_path / "array.bin"
     path.write_bytes(data.tobytes(order))
     reader, mapped = BinaryReader(path, "int16", (N, C), order), np.memmap(path, "int16", "r", 0, (N, C), order)

@@ -219,7 +219,7 @@ def test_bad_arguments_of_preprocess_are_refused():
         preprocess.run(if_file_exists="maybe")
 
 
-@row("A4.8", "A14.1")
+@row("A4.8", "A14.1", "A14.6")
 def test_experimental_gives_the_numbers_of_the_stable_one(steps):
     other(steps, "experimental")
     path, params, matrix = preprocess.run(function=experimental.run)

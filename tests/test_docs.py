@@ -184,7 +184,7 @@ def test_commands_that_readme_and_pages_name_are_there():
     assert "conda create" in (DOCS / "start" / "install.md").read_text(encoding="utf-8")
 
 
-@row("A0.5")
+@row("A0.5", "A14.6")
 def test_pages_build_and_warnings_are_errors(tmp_path: Path):
     def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", str(source), str(target)]
@@ -203,6 +203,22 @@ def test_pages_build_and_warnings_are_errors(tmp_path: Path):
     shutil.copy(DOCS / "conf.py", broken)
     (broken / "index.md").write_text("# Broken\n\n[nowhere](no-such-page.md)\n", encoding="utf-8")
     assert build(broken, tmp_path / "never").returncode != 0
+
+
+@row("A14.5")
+def test_the_four_kinds_of_tests_are_there_and_ci_runs_them():
+    """Unit, smoke, reference, integration, as the page says; every file of examples/ is run by a test."""
+    page = (DOCS / "about" / "contributing.md").read_text(encoding="utf-8")
+    for kind in ("unit", "smoke", "reference", "integration"):
+        (line,) = re.findall(rf"^\| {kind} \|.*$", page, re.MULTILINE)
+        for pattern in re.findall(r"`(test_[\w*]+\.py)`", line):
+            assert list((ROOT / "tests").glob(pattern)), pattern
+    examples = {path.relative_to(ROOT / "examples").as_posix() for path in (ROOT / "examples").glob("*/*.py")}
+    run = (ROOT / "tests" / "test_compat_examples.py").read_text(encoding="utf-8")
+    assert len(examples) > 10 and {name for name in examples if f'"{name}"' not in run} == set()
+    assert {"make test", "make lint"} <= set(
+        re.findall(r"make \w+", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    )
 
 
 def test_every_parameter_of_a_sort_is_in_the_reference():

@@ -28,7 +28,7 @@ from yass_dask.monitor.summaries import MOST_BINS, MOST_PEAKS, Bins, peaks_of_al
 from yass_dask.monitor.views import MOST_CELLS, Curve, JobView, StageView
 from yass_dask.store import Store
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "guide" / "clusters.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def test_a_sort_is_shown_as_it_was(client: distributed.Client, tmp_path: Path):
 
 
 def dask_counts_chunks_by_stage(metrics: str) -> None:
-    """Dask's own metrics have the names that the README gives."""
-    names = re.findall(r"`(dask_scheduler_\w+)`", README)
+    """Dask's own metrics have the names that the documentation gives."""
+    names = re.findall(r"`(dask_scheduler_\w+)`", PAGE)
     assert names and all(f"\n{name}{{" in metrics for name in names)
     (done,) = re.findall(r'prefix_state_totals_total{state="memory",task_prefix_name="detect"} ([\d.]+)', metrics)
     assert float(done) > 0 and float(done) % 4 == 0  # four chunks a sort of this file

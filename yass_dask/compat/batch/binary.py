@@ -10,6 +10,9 @@ import numpy as np
 
 from yass_dask.errors import InputError
 
+SHORT_LINE_BYTES, SLAB_BYTES = 2**16, 2**22
+"""Lines of at most so many bytes are read whole, as to seek in each takes longer; so many bytes of them at once."""
+
 
 class MemoryMap:
     """A `numpy.memmap` that is opened anew for every index, so that no page of the file stays in memory.
@@ -76,13 +79,32 @@ class BinaryReader:
             raise NotImplementedError("BinaryReader: give an index or a slice on the axis whose numbers lie together")
         start, stop = _span(along, length)
         picked = _indices(across, lines)
+        if isinstance(across, slice) and length * self.dtype.itemsize <= SHORT_LINE_BYTES:
+            read = self._lines(picked, length, start, stop)
+        else:
+            read = self._pieces(picked, length, start, stop)
+        whole = read if self.order == "C" else read.T
+        return whole[tuple(0 if isinstance(k, int | np.integer) else slice(None) for k in (rows, columns))]
+
+    def _lines(self, picked: list[int], length: int, start: int, stop: int) -> np.ndarray:
+        """Values [start, stop) of lines that follow each other, which are read whole, many at a time."""
+        read = np.empty((len(picked), stop - start), self.dtype)
+        many = max(1, SLAB_BYTES // max(1, length * self.dtype.itemsize))
+        with open(self.path, "rb") as file:
+            file.seek(sum(picked[:1]) * length * self.dtype.itemsize)
+            for first in range(0, len(picked), many):
+                some = read[first : first + many]
+                some[:] = np.fromfile(file, self.dtype, len(some) * length).reshape(-1, length)[:, start:stop]
+        return read
+
+    def _pieces(self, picked: list[int], length: int, start: int, stop: int) -> np.ndarray:
+        """Values [start, stop) of some lines, by a read each."""
         read = np.empty((len(picked), stop - start), self.dtype)
         with open(self.path, "rb") as file:
             for line, values in zip(picked, read, strict=True):
                 file.seek((line * length + start) * self.dtype.itemsize)
                 values[:] = np.fromfile(file, self.dtype, stop - start)
-        whole = read if self.order == "C" else read.T
-        return whole[tuple(0 if isinstance(k, int | np.integer) else slice(None) for k in (rows, columns))]
+        return read
 
     def __len__(self) -> int:
         return self.shape[0]
