@@ -1,4 +1,4 @@
-# make demo | test | test-zarr3 | lint | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-gpu | clean.
+# make demo | test | test-zarr3 | lint | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-long | bench-gpu | clean.
 # PYTHON=/path/to/python3.12 chooses another interpreter.
 
 VENV := .venv
@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 ZARR3 := .venv-zarr3/made-$(CONTENT)
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test test-zarr3 lint coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
+.PHONY: demo test test-zarr3 lint coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-long bench-gpu clean
 
 demo: $(PACKAGE)
 	$(BIN)/yass demo demo
@@ -66,6 +66,10 @@ bench-scaling: $(BENCH)
 # Where a sort stops scaling: measured tasks laid on 1 to 256 workers.
 bench-scheduling: $(BENCH)
 	.venv-bench/bin/python -m benchmarks.scheduling $(filter-out --oracle --warm,$(OPTIONS))
+
+# Hours of 32 channels and minutes of 2048, sorted whole without a file of their traces; goes on where it was stopped.
+bench-long: $(BENCH)
+	.venv-bench/bin/python -m benchmarks.long $(filter-out --oracle --warm,$(OPTIONS))
 
 # What a GPU is worth: its kernels against its floors, a whole sort by every backend that finds it.
 bench-gpu: $(BENCH)

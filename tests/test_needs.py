@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import long
 from yass_dask import SortParams, Store, sort
 from yass_dask.geometry import nearest_channels
 from yass_dask.geometry.channels import find_channel_neighbors
@@ -217,3 +218,30 @@ def test_templates_are_written_without_holding_all_channels() -> None:
             return len(data)
 
     assert peak_of(lambda: _save_templates(Nowhere(), spread)) < 0.2 * dense.nbytes
+
+
+# --- `make bench-long` ---
+
+
+def test_long_recordings_are_sorted_and_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The benchmark on its shortest: it says first what it takes, and a line tells how it went."""
+    results = tmp_path / "long.jsonl"
+    words = ["--case", "12h-32", "--seconds", "8", "--work", str(tmp_path / "work"), "--results", str(results)]
+    long.main(words)
+    (line,) = [json.loads(text) for text in results.read_text().splitlines()]
+    assert (line["channels"], line["seconds"], line["runs"], line["store_traces"]) == (32, 8.0, 1, False)
+    assert line["true_units"] == 16
+    assert line["mean_accuracy_snr5"] > 0.7
+    assert 100 < line["peak_mb"] <= 1.05 * line["limit_mb"]
+    assert 0 < line["disk_mb"] < 100
+    assert line["units"] > 5
+    text = capsys.readouterr().out
+    assert f"| 32 | 8 s | no | 2 | {line['wall_s'] / 60:.1f} min" in text
+    assert results.with_suffix(".md").read_text() in text
+
+
+def test_the_week_is_planned_by_the_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    long.main(["--plan"])
+    text = capsys.readouterr().out
+    assert "384 channels x 7 d, preprocessed traces not stored" in text
+    assert f"{disk_bytes(planned(384, 7 * DAY, store_traces=False)) / GB:.4g} GB of disk" in text
