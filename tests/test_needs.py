@@ -26,7 +26,8 @@ from yass_dask.simulate import stream
 from yass_dask.sorting import SpreadTemplates
 from yass_dask.sorting.files import _save_templates
 
-RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 GB = 2**30
 DAY = 86_400.0
 
@@ -243,5 +244,7 @@ def test_long_recordings_are_sorted_and_told_of(tmp_path: Path, capsys: pytest.C
 def test_the_week_is_planned_by_the_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     long.main(["--plan"])
     text = capsys.readouterr().out
+    told = (ROOT / "docs" / "long.md").read_text(encoding="utf-8").split("```")[1].removeprefix("text\n")
+    assert told in text, "docs/long.md shows another plan"
     assert "384 channels x 7 d, preprocessed traces not stored" in text
     assert f"{disk_bytes(planned(384, 7 * DAY, store_traces=False)) / GB:.4g} GB of disk" in text
