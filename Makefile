@@ -1,6 +1,6 @@
 # Targets: make demo | download-test-data | test | test-zarr3 | test-lowest | lint | docs | docs-pictures | release-check |
 # release | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling |
-# bench-scheduling | bench-gpu | clean.
+# bench-scheduling | bench-long | bench-trust | bench-gpu | clean.
 # PYTHON=/path/to/python3.12 chooses another interpreter.
 
 VENV := .venv
@@ -17,8 +17,9 @@ LOWEST := .venv-lowest/made-$(CONTENT)
 ZARR3 := .venv-zarr3/made-$(CONTENT)
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo download-test-data test test-zarr3 test-lowest lint docs docs-pictures release-check release coverage- \
-  table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
+.PHONY: demo download-test-data test test-zarr3 test-lowest lint docs docs-pictures release-check release \
+  coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling \
+  bench-long bench-trust bench-gpu clean
 
 demo: $(PACKAGE)
 	$(BIN)/yass demo demo
@@ -96,6 +97,16 @@ bench-scaling: $(BENCH)
 # Where a sort stops scaling: measured tasks laid on 1 to 256 workers.
 bench-scheduling: $(BENCH)
 	.venv-bench/bin/python -m benchmarks.scheduling $(filter-out --oracle --warm,$(OPTIONS))
+
+# Hours of 32 channels and minutes of 2048, sorted whole without a file of their traces; goes on where it was stopped.
+bench-long: $(BENCH)
+	.venv-bench/bin/python -m benchmarks.long $(filter-out --oracle --warm,$(OPTIONS))
+
+# Trust: the same answer over random sorts, faults injected for real, a hundred thousand bad inputs.
+bench-trust: $(BENCH)
+	.venv-bench/bin/python -m benchmarks.trust same
+	.venv-bench/bin/python -m benchmarks.trust faults
+	.venv-bench/bin/python -m benchmarks.trust fuzz --cases 100000
 
 # What a GPU is worth: its kernels against its floors, a whole sort by every backend that finds it.
 bench-gpu: $(BENCH)

@@ -9,7 +9,9 @@ benchmarks/results/long.jsonl, and the table of all of them to long.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -26,10 +28,10 @@ from yass_dask import Sorting, SortParams, Store, sort
 from yass_dask.config.sizes import format_size, parse_size
 from yass_dask.evaluate import Spikes, compare
 from yass_dask.logs import logging_to
-from yass_dask.needs import disk_bytes, needs_of
+from yass_dask.needs import disk_bytes, needs_of, said
 from yass_dask.needs import table as table_of_needs
 from yass_dask.recording import Recording
-from yass_dask.runtime import Executor, plan
+from yass_dask.runtime import Executor, Plan, plan
 from yass_dask.simulate import stream
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -53,10 +55,11 @@ class Case:
 
 
 CASES = {
-    "12h-32": Case(32, 12 * 3600.0, "neuropixels", "600MB"),
+    "12h-32": Case(32, 12 * 3600.0, "neuropixels", "800MB"),
     "10min-2048": Case(2048, 600.0, "grid", "4GB"),
     "60min-64": Case(64, 3600.0, "neuropixels", "500MB"),
 }
+WEEK = Case(384, 7 * 86_400.0, "neuropixels", "4GB")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -64,12 +67,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--case", action="append", choices=CASES, help="all, if none is given")
     parser.add_argument("--seconds", type=float, help="in place of the whole length")
     parser.add_argument("--memory", help="in place of the case's limit")
+    parser.add_argument("--plan", action="store_true", help="tell what these take, and a week; sort nothing")
     parser.add_argument("--store-traces", action="store_true", help="store the preprocessed traces")
     parser.add_argument("--work", type=Path, default=Path("long"), help="folder for the sorts")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS / "long.jsonl")
     parser.add_argument("--sort", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
+    if asked.plan:
+        print("\n\n".join(plan_of(case, asked.workers)[1] for case in (*CASES.values(), WEEK)))
+        return
     for name in asked.case or CASES:
         case = changed(CASES[name], asked)
         if asked.sort is not None:  # in the process of its own
@@ -93,15 +100,24 @@ def changed(case: Case, asked: argparse.Namespace) -> Case:
 
 def run_sort(case: Case, folder: Path, workers: int) -> None:
     """Print what the sort needs, and sort, or go on with it."""
-    recording, store = case.recording(), Store(folder, store_traces=case.store_traces)
+    store, (chunks, words, needed) = Store(folder, store_traces=case.store_traces), plan_of(case, workers)
+    print(words, flush=True)
+    with store.lock(), logging_to(store.path, "INFO"):
+        free = store.check_space(needed)
+        print(f"{format_size(free)} free in {folder}", flush=True)
+        recording = case.recording().with_chunks(chunks.chunk_blocks, chunks.part_blocks)
+        sort(recording, store, client=Executor("threads", chunks.n_workers, parse_size(case.memory)))
+
+
+def plan_of(case: Case, workers: int) -> tuple[Plan, str, int]:
+    """How a sort is cut, what it takes in words, and the bytes of disk."""
+    recording = case.recording()
     chunks = plan(recording, None, parse_size(case.memory), workers, store_traces=case.store_traces)
     recording = recording.with_chunks(chunks.chunk_blocks, chunks.part_blocks)
     steps = needs_of(recording, SortParams(), store_traces=case.store_traces)
-    print(f"{case.channels} channels x {case.seconds:g} s:\n{table_of_needs(steps, chunks)}", flush=True)
-    with store.lock(), logging_to(store.path, "INFO"):
-        free = store.check_space(disk_bytes(steps))
-        print(f"{format_size(free)} free in {folder}", flush=True)
-        sort(recording, store, client=Executor("threads", chunks.n_workers, parse_size(case.memory)))
+    stored = "stored" if case.store_traces else "not stored"
+    title = f"{case.channels} channels x {said(case.seconds)}, preprocessed traces {stored}:"
+    return chunks, f"{title}\n{table_of_needs(steps, chunks)}", disk_bytes(steps)
 
 
 def measured(name: str, case: Case, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
@@ -142,11 +158,10 @@ def _cpu_s(tree: psutil.Process) -> float:
 
 def _disk_mb(folder: Path) -> float:
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_blocks * 512
-        except OSError:  # it was moved meanwhile
-            continue
+    for where, _, names in os.walk(folder):  # which passes over folders that go meanwhile
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.stat(os.path.join(where, name)).st_blocks * 512
     return round(total / 1e6, 1)
 
 

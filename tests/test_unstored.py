@@ -157,6 +157,8 @@ def test_by_the_command_line(config: Path, tmp_path: Path) -> None:
     exported = yass("export", tmp_path / "out", "--format", "phy")
     assert exported.code == 2
     assert "--store-traces" in exported.err
+    page = Sorting.open(tmp_path / "out").report().read_text(encoding="utf-8")
+    assert "were not stored (--recompute-traces)" in page
     edit(config, "resources", store_traces=False)
     told = yass("info", config)
     assert "no preprocessed traces" in told.out

@@ -28,7 +28,7 @@ def low_rank(templates: Templates, noise: Noise, rank: int, max_support: int) ->
     A mean of n spikes carries noise of variance 1/n per whitened sample; a channel is kept if its energy is more than
     twice what that gives, a component if it is more than the largest that pure noise would give.
     """
-    matrix, along = noise.matrix(), noise.time_matrix(templates.n_samples)
+    matrix, along = noise.sparse_matrix(), noise.time_matrix(templates.n_samples)
     n_channels, n_samples = templates.n_channels, templates.n_samples
     width = min(max_support, n_channels)
     temporal = np.zeros((len(templates), rank, n_samples), np.float32)
@@ -37,7 +37,7 @@ def low_rank(templates: Templates, noise: Noise, rank: int, max_support: int) ->
     doubt = np.zeros(len(templates), np.float32)
     for u in range(len(templates)):
         local = (templates.channels[u] < n_channels) & templates.waveforms[u].any(axis=0)
-        mixing = matrix[templates.channels[u][local]]
+        mixing = matrix[templates.channels[u][local]].toarray()
         reached = np.flatnonzero(mixing.any(axis=0))
         reached = reached if len(reached) else np.arange(1)
         white = along @ (templates.waveforms[u][:, local] @ mixing[:, reached])

@@ -35,11 +35,12 @@ SUM_BYTES = 4
 TABLE_BYTES, PAIRS_PER_CHANNEL = 1_000_000, 110
 """Of a stage, whatever the size; pairs of neighbours on dense probes (measured: 69 to 106)."""
 SPIKES_PER_CHANNEL_SECOND, END_BYTES_PER_SPIKE = 2.5, 120
-"""Spikes of the last pursuit; while results are made, all of them are in memory, with copies."""
+"""Spikes of the last pursuit; while results are made, all of them are in memory, with copies (measured: 101 B)."""
 
-CLEANING_US, DETECTION_US, FEATURES_US, AVERAGING_US, RESIDUAL_US, RASTER_US = 200.0, 120.0, 70.0, 95.0, 190.0, 400.0
-CLUSTERING_US, PURSUIT_US, PURSUIT_OF_FEW_US = 60.0, 380.0, 16_000.0
-"""Microseconds of a core a second and channel looked at; pursuit has as much more, divided by the channels."""
+CLEANING_US, ANEW_US, RASTER_US, DETECTION_US, FEATURES_US = 200.0, 110.0, 120.0, 120.0, 70.0
+CLUSTERING_US, AVERAGING_US, RESIDUAL_US, PURSUIT_US, PURSUIT_OF_FEW_US = 60.0, 95.0, 190.0, 380.0, 16_000.0
+"""Microseconds of a core a second and channel looked at; cleaning is with storing, anew without. Pursuit of few
+channels takes more: so much, divided by them."""
 SAMPLING_S, CHANNEL_S = 2.5, 0.012
 """Seconds of sampling, planning and joining: at least, and a channel."""
 
@@ -103,8 +104,8 @@ class _Reckoning:
         sampled = min(self.params.preprocess.n_sampled_blocks, recording.n_blocks)
         near = min(PAIRS_PER_CHANNEL, recording.n_channels, MAX_WHITENING_CHANNELS**2)
         sums = sampled * 2 * 8 * near * recording.n_channels
-        passes = 1.0 if self.store_traces else 2 * sampled / recording.n_blocks
-        core_s = SAMPLING_S + CHANNEL_S * recording.n_channels + self._cleaning_s(passes)
+        sampling_s = SAMPLING_S + CHANNEL_S * recording.n_channels
+        core_s = sampling_s + (self._core_s(recording.duration_s, CLEANING_US) if self.store_traces else 0)
         return Needs("preprocessing", recording.duration_s, self._traces() + sums + TABLE_BYTES, sums, core_s)
 
     def motion(self) -> Needs:
@@ -185,12 +186,9 @@ class _Reckoning:
     def _pursuit_us(self) -> float:
         return PURSUIT_US + PURSUIT_OF_FEW_US / self.recording.n_channels
 
-    def _cleaning_s(self, passes: float) -> float:
-        return self._core_s(passes * self.recording.duration_s, CLEANING_US)
-
     def _anew_s(self, stride: Stride, seconds: float) -> float:
         """Traces that are not stored are cleaned whenever they are read: blocks that lie apart with both neighbours."""
-        return 0.0 if self.store_traces else self._core_s(min(stride.step, 3) * seconds, CLEANING_US)
+        return 0.0 if self.store_traces else self._core_s(min(stride.step, 3) * seconds, ANEW_US)
 
 
 def table(needs: Sequence[Needs], plan: Plan) -> str:

@@ -111,9 +111,17 @@ class Noise:
     def matrix(self) -> np.ndarray:
         """(n_channels, n_channels) float32: whitened = traces @ matrix."""
         n_channels = len(self.filters)
-        matrix = np.zeros((n_channels + 1, n_channels), np.float32)
-        np.add.at(matrix, (self.channels.T, np.arange(n_channels)), self.filters.T)
-        return matrix[:n_channels]
+        matrix: np.ndarray = self.sparse_matrix().toarray()[:n_channels]
+        return matrix
+
+    def sparse_matrix(self) -> Any:
+        """The same as a scipy.sparse array by rows, with one more of padding: of many channels it is nearly all 0."""
+        from scipy.sparse import csr_array
+
+        n_channels, n_near = self.channels.shape
+        columns = np.repeat(np.arange(n_channels), n_near)
+        entries = self.filters.ravel(), (self.channels.ravel(), columns)
+        return csr_array(entries, shape=(n_channels + 1, n_channels))
 
 
 def measure_noise(clean: Clean, params: PreprocessParams, backend: str) -> LazyParts:

@@ -110,7 +110,7 @@ def frames_of(
     kept = order[rank <= MAX_OTHERS]
     main = templates.main_channels(np.ones(templates.n_channels))
     channels = near[main] if len(main) else near[:0]
-    matrix = np.pad(noise.matrix(), ((0, 0), (0, 1)))
+    matrix = noise.sparse_matrix()
     own = np.stack([_seen(templates, noise, matrix, basis, u, channels[v], d) for u, v, d in zip(
         unit[kept], other[kept], lag[kept], strict=True)]) if len(kept) else np.zeros(
         (0, near.shape[1], basis.project.shape[1]), np.float32)  # fmt: skip
@@ -118,11 +118,12 @@ def frames_of(
 
 
 def _seen(
-    templates: Templates, noise: Noise, matrix: np.ndarray, basis: Basis, unit: int, channels: np.ndarray, lag: int
+    templates: Templates, noise: Noise, matrix: Any, basis: Basis, unit: int, channels: np.ndarray, lag: int
 ) -> np.ndarray:
     """(n_local, n_components) features of a unit's template on other channels, `lag` samples later."""
     local = templates.channels[unit] < templates.n_channels
-    white = templates.waveforms[unit][:, local] @ matrix[templates.channels[unit][local]][:, channels]
+    mixing = np.pad(matrix[templates.channels[unit][local]].toarray(), ((0, 0), (0, 1)))
+    white = templates.waveforms[unit][:, local] @ mixing[:, channels]
     white = noise.along_time(np.pad(white, ((noise.reach, noise.reach), (0, 0))))
     times = noise.reach + templates.peak + lag - basis.before + np.arange(len(basis.project))
     inside = (times >= 0) & (times < len(white))

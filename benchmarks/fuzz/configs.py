@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.fuzz.damage import changed, changes, hurt, wounds
 from benchmarks.fuzz.ground import attempt, laboratory, listing
 from yass_dask import config
-from yass_dask.commands.sorting import SortOptions, batch_of, check, describe_plan, plan_of
+from yass_dask.commands.sorting import SortOptions, batch_of, check, describe, plan_of
 
 MORE = {
     "cluster": {"scheduler": "slurm", "jobs": 2, "workers": 2, "queue": "short", "walltime": "12:00:00",
@@ -53,8 +53,8 @@ class Configs:
     def planned(self) -> None:
         """All that happens before a sort begins to write."""
         job = check(SortOptions(self.path))
-        describe_plan(plan := plan_of(job.config, job.recording, job.cluster))
-        batch_of(job.cluster, plan)
+        describe(job)
+        batch_of(job.cluster, plan_of(job.config, job.recording, job.cluster))
         job.recording.source.read(0, min(job.recording.n_samples, 100))
         again = config.load(config.text.parse(job.config.dump(), "as resolved"))
         assert again == job.config, "what is written as resolved is another configuration"

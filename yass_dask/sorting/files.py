@@ -140,7 +140,7 @@ def _arguments(train: np.ndarray, templates: np.ndarray, rest: dict[str, Any], f
 
 
 def _crc(train: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(train).tobytes())
+    return zlib.crc32(np.ascontiguousarray(train).data)
 
 
 def replace_file(path: Path, write: Callable[[Any], Any]) -> None:
