@@ -27,7 +27,7 @@ RUN_PARAMS: dict[str, Any] = {
     "memory_limit": None,
     "store_traces": True,
     "keep_traces": True,
-    "templates": None,
+    "known_units": None,
     "job_kwargs": {},
 }
 """How it runs; what is sorted does not depend on them, but for the backend's last bits."""
@@ -38,7 +38,7 @@ RUN_DESCRIPTIONS = {
     "memory_limit": "Most memory that the whole sort may take, such as 8GB; None: no limit",
     "store_traces": "Store the preprocessed traces; False makes them anew whenever they are read",
     "keep_traces": "Keep the preprocessed traces, for report, phy and analyzers",
-    "templates": "Folder of an earlier sort of the same channels (sorter_output), whose units are known and keep their "
+    "known_units": "Folder of an earlier sort of the same channels (sorter_output), whose units are known and keep their "
     "ids; None: units are found anew",
     "job_kwargs": "SpikeInterface's: n_jobs is the number of workers, progress_bar is heeded; chunks are planned by "
     "memory_limit in place of chunk_size and the like",
@@ -114,7 +114,7 @@ class YassDaskSorter(BaseSorter):
                 sort(
                     recording.with_chunks(planned.chunk_blocks, planned.part_blocks), store, sort_params(science),
                     backend=params["backend"], client=opened, seed=params["seed"], progress=shown,
-                    templates=params["templates"],
+                    templates=params["known_units"],
                 )  # fmt: skip
         finally:
             shown.close()
