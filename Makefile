@@ -1,4 +1,6 @@
-# make demo | test | test-zarr3 | lint | docs | docs-pictures | release-check | release | download-test-data | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-gpu | clean.
+# Targets: make demo | download-test-data | test | test-zarr3 | test-lowest | lint | docs | docs-pictures | release-check |
+# release | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling |
+# bench-scheduling | bench-long | bench-trust | bench-gpu | clean.
 # PYTHON=/path/to/python3.12 chooses another interpreter.
 
 VENV := .venv
@@ -9,10 +11,15 @@ PACKAGE := $(VENV)/package-$(CONTENT)
 TOOLS := $(VENV)/tools-$(CONTENT)
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
   $(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+# The lowest versions have binary packages for the lowest Python only.
+LOWEST_PYTHON ?= $(or $(shell command -v python3.11),$(PYTHON))
+LOWEST := .venv-lowest/made-$(CONTENT)
 ZARR3 := .venv-zarr3/made-$(CONTENT)
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test test-zarr3 lint docs docs-pictures release-check release download-test-data coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
+.PHONY: demo download-test-data test test-zarr3 test-lowest lint docs docs-pictures release-check release \
+  coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling \
+  bench-long bench-trust bench-gpu clean
 
 demo: $(PACKAGE)
 	$(BIN)/yass demo demo
@@ -27,6 +34,11 @@ test: $(TOOLS)
 # The tests of the store and of a sort with zarr 3: SpikeInterface, which the other tests need, asks for zarr 2.
 test-zarr3: $(ZARR3)
 	.venv-zarr3/bin/python -m pytest $(PYTEST_ARGS) tests/test_store.py tests/test_sort_same_answer.py
+
+# The same with the lowest version of every dependency that pyproject.toml allows.
+test-lowest: $(LOWEST)
+	.venv-lowest/bin/python -m pytest $(PYTEST_ARGS) tests/test_config.py tests/test_readers.py tests/test_store.py \
+	  tests/test_sort_same_answer.py
 
 lint: $(TOOLS)
 	$(BIN)/ruff check .
@@ -86,6 +98,16 @@ bench-scaling: $(BENCH)
 bench-scheduling: $(BENCH)
 	.venv-bench/bin/python -m benchmarks.scheduling $(filter-out --oracle --warm,$(OPTIONS))
 
+# Hours of 32 channels and minutes of 2048, sorted whole without a file of their traces; goes on where it was stopped.
+bench-long: $(BENCH)
+	.venv-bench/bin/python -m benchmarks.long $(filter-out --oracle --warm,$(OPTIONS))
+
+# Trust: the same answer over random sorts, faults injected for real, a hundred thousand bad inputs.
+bench-trust: $(BENCH)
+	.venv-bench/bin/python -m benchmarks.trust same
+	.venv-bench/bin/python -m benchmarks.trust faults
+	.venv-bench/bin/python -m benchmarks.trust fuzz --cases 100000
+
 # What a GPU is worth: its kernels against its floors, a whole sort by every backend that finds it.
 bench-gpu: $(BENCH)
 	.venv-bench/bin/python -m benchmarks.kernels
@@ -111,6 +133,14 @@ $(ZARR3):
 	$(PYTHON) -m venv --clear .venv-zarr3
 	.venv-zarr3/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'zarr>=3' hypothesis pytest \
 	  pytest-xdist
+	touch $@
+
+$(LOWEST):
+	$(LOWEST_PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python .ci/lowest_bounds.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+	  --constraint .venv-lowest/lowest.txt --requirement .venv-lowest/lowest.txt hypothesis pytest pytest-xdist
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
 $(TOOLS): $(PACKAGE)

@@ -194,7 +194,7 @@ def module() -> ModuleType:
     cupy = ModuleType("cupy")
     moves = {"array", "asarray", "ascontiguousarray"}
     functions = {"zeros", "ones", "arange", "abs", "count_nonzero", "clip", "rint", "sort", "nonzero", "where", "conj",
-                 "lexsort", "stack"}  # fmt: skip
+                 "lexsort", "stack", "maximum"}  # fmt: skip
     for name in functions | moves:
         setattr(cupy, name, _function(getattr(np, name), takes_host=name in moves))
     for name in ("int8", "int16", "int32", "int64", "uint32", "float32", "complex64"):

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from yass_dask.simulate import plan, write
+from yass_dask import Recording, from_array
+from yass_dask.simulate import Simulation, plan, simulate, write
 
 COMMAND = [sys.executable, "-c", "from yass_dask.cli import main; main()"]
 
@@ -35,6 +36,18 @@ def yass(*words: Any) -> Ran:
 def simulated(folder: Path, *, n_channels: int = 8, seconds: float = 10.0, n_units: int = 5, seed: int = 0) -> Path:
     """Write a simulated recording with its truth; return the configuration file."""
     return write(folder, plan(n_channels=n_channels, seconds=seconds, n_units=n_units, seed=seed, snr=(6, 25)))
+
+
+MOVES = np.array([0, 1, 0, 1, 1, 0, 1, 0, 0, 1])
+"""Contacts that `moving_tissue` has moved up by, for two seconds each"""
+
+
+def moving_tissue() -> tuple[Simulation, Recording]:
+    """A column of contacts 25 um apart, as simulated and with its tissue up and down by a contact."""
+    made = simulate(n_channels=20, seconds=20, n_units=6, seed=5, snr=(10, 25), geometry="linear")
+    parts = np.split(made.traces, len(MOVES))
+    traces = np.concatenate([np.roll(part, step, axis=1) for part, step in zip(parts, MOVES, strict=True)])
+    return made, from_array(traces, made.sampling_rate, made.positions, made.gain_to_uv)
 
 
 def traces_of(config: Path) -> np.ndarray:

@@ -15,6 +15,8 @@ from yass_dask.augment.standardized import mean_waveforms, standardized
 from yass_dask.errors import InputError
 from yass_dask.simulate import Simulation, write
 
+row = pytest.mark.coverage_row
+
 W, K = 21, 4
 
 
@@ -38,6 +40,7 @@ def white() -> NoiseModel:
 # --- kinds of spikes ---
 
 
+@row("A11.2")
 def test_spikes_gives_each_kind_in_its_slice(templates, white):
     x, noisy, amplitudes, slices, *sigs = spikes(templates, 4, 10, 5, *white)
     assert sigs[0] is white.spatial_SIG and sigs[1] is white.temporal_SIG
@@ -55,10 +58,12 @@ def test_spikes_gives_each_kind_in_its_slice(templates, white):
     ratio = kinds.amplitudes_of(second) / amplitudes
     # What leaves the window at its end takes the peak of the second one along.
     assert (ratio <= 1.2 + 1e-6).all() and (ratio[kinds.amplitudes_of(second) > 0] > 0.1).all()
+    assert (np.abs(np.abs(second).max(axis=2).argmax(axis=1) - 10) >= 5).all(), "five samples apart or more"
     assert not noise.any()
     assert (noisy - x).std() == pytest.approx(1, abs=0.05)
 
 
+@row("A11.2", "A11.3")
 def test_kinds_can_be_left_out_and_multiplied(templates, white):
     x, _, _, slices, *_ = spikes(
         templates, 4, 10, 5, *white, make_noise=False, make_spatially_misaligned=False,
@@ -69,12 +74,22 @@ def test_kinds_can_be_left_out_and_multiplied(templates, white):
     assert len(spikes(templates, 4, 10, 5, *white, return_metadata=False)) == 4
 
 
+@row("A11.3")
+@pytest.mark.parametrize("forced", [True, False])
+def test_the_first_channel_may_be_forced_to_be_another(templates, white, forced):
+    given = {"spatially_misaligned_kwargs": {"force_first_channel_shuffle": forced}}
+    x, _, _, slices, *_ = spikes(templates, 4, 10, 40, *white, **given)
+    same = np.abs(x[slices["spatially misaligned"]][:, 10]).argmax(axis=1) == 0
+    assert same.mean() == pytest.approx(0 if forced else 1 / K, abs=0 if forced else 0.12)
+
+
 def test_same_seed_same_spikes(templates, white):
     one, two, other = (spikes(templates, 4, 10, 5, *white, seed=seed)[1] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, two)
     assert not np.array_equal(one, other)
 
 
+@row("A11.2")
 @pytest.mark.parametrize("bad", [{"spatial_sig": np.eye(K + 1)}, {"temporal_sig": np.eye(W + 2)}])
 def test_shapes_that_do_not_fit_are_told(templates, white, bad):
     given = {"spatial_sig": white.spatial_SIG, "temporal_sig": white.temporal_SIG} | bad
@@ -91,6 +106,7 @@ def test_nothing_to_make_and_empty_templates_are_told(templates, white):
         spikes(0 * templates, 4, 10, 5, *white)
 
 
+@row("A11.5", "A11.6")
 def test_detector_data_has_the_counts_and_labels_asked_for(templates, white):
     x, y = training_data_detect(templates, 5, 20, 10, 2, 3, 1, 70, *white)
     assert x.shape == (30 + 60 + 90 + 30 + 70, W, K) and len(y) == len(x)
@@ -98,6 +114,7 @@ def test_detector_data_has_the_counts_and_labels_asked_for(templates, white):
     assert np.abs(x[-70:]).max() < 6, "noise alone"
 
 
+@row("A11.5", "A11.6")
 def test_triage_data_has_the_counts_and_labels_asked_for(templates, white):
     x, y = training_data_triage(templates, 5, 20, 10, 2, max_shift=8, min_shift=4, spatial_SIG=white.spatial_SIG,
                                 temporal_SIG=white.temporal_SIG)  # fmt: skip
@@ -147,6 +164,7 @@ def test_noise_needs_quiet_stretches():
         measure_noise(10 * rng(0).normal(size=(2000, 2)), np.array([[0, 1], [1, 0]]), 21)
 
 
+@row("A11.3")
 def test_noise_that_cancels_is_drawn_anew(white):
     x = np.zeros((400, W, K), np.float32)
     x[:, 10, 0] = 2
@@ -164,6 +182,7 @@ def lab(simulation: Simulation, tmp_path_factory) -> tuple:
     return loaded, folder / "clean", np.stack([simulation.spike_times, simulation.spike_labels], axis=1)
 
 
+@row("A11.1")
 def test_load_templates_averages_the_spikes_of_the_chosen_units(lab, simulation):
     loaded, folder, train = lab
     found = load_templates(folder, train, loaded, [2, 0])
@@ -177,6 +196,7 @@ def test_load_templates_averages_the_spikes_of_the_chosen_units(lab, simulation)
         assert np.abs(mean).max() == pytest.approx(simulation.snr[unit], rel=0.2)
 
 
+@row("A11.1")
 def test_load_templates_tells_what_is_wrong(lab):
     loaded, folder, train = lab
     with pytest.raises(InputError, match="unit 99 has no spike"):
@@ -188,6 +208,7 @@ def test_load_templates_tells_what_is_wrong(lab):
             load_templates(folder, bad, loaded, [0])
 
 
+@row("A11.4", "A11.5")
 def test_training_data_keeps_the_ratios(lab):
     loaded, folder, train = lab
     uncropped = load_templates(folder, train, loaded, [0, 1, 2, 3])
@@ -287,6 +308,12 @@ def test_examples_hold_what_they_say(bank):
     error = np.abs(sets.x_denoise - sets.y_denoise).max(axis=1)
     assert np.median(error) < CLEAN_SD
     assert sets.not_spikes >= 1
+    wide = np.concatenate([index, (index[:, :1] + 2) % 8], axis=1)
+    given = (block, np.concatenate([rows, far]), channels, windows)
+    wider = examples(*given, sampling_rate=30000.0, seed=0, triage=Windows(wide, 20, np.eye(41, dtype=np.float32)))
+    np.testing.assert_array_equal(wider.x_triage[:, 5:36, :3], sets.x_triage)
+    np.testing.assert_array_equal(wider.y_triage, sets.y_triage)
+    assert wider.x_triage.shape[1:] == (41, 4) and np.abs(wider.x_triage[:, :, 3]).max() > 1
 
 
 def test_no_template_cannot_be_planted(bank):

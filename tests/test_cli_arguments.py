@@ -423,5 +423,5 @@ def test_export_goes_where_it_should(
 def test_info_tells_the_recording(config_file: Path) -> None:
     code, out, err = yass("info", config_file)
     assert (code, err) == (0, "")
-    for told in (str(config_file.parent / "data.bin"), "0.1 s", "30000 Hz", "int16", " KB of disk"):
+    for told in (str(config_file.parent / "data.bin"), "0.1 s", "30000 Hz", "int16", " MB of disk", "last pursuit"):
         assert told in out

@@ -101,3 +101,32 @@ def test_networks_have_their_names_and_constants():
 
     assert (neuralnetwork.NeuralNetDetector.SPIKE, neuralnetwork.NeuralNetDetector.NOT_SPIKE) == (1, 0)
     assert (neuralnetwork.NeuralNetTriage.CLEAN, neuralnetwork.NeuralNetTriage.COLLIDED) == (1, 0)
+
+
+@row("A12.8", "A12.9")
+def test_the_later_triage_takes_longer_waveforms_and_more_channels(caplog):
+    from yass_dask.compat.neuralnetwork import AutoEncoder, KerasModel, NeuralNetTriage
+    from yass_dask.neuralnetwork.models import SHIPPED
+
+    path = SHIPPED / "triage"
+    triage = NeuralNetTriage.load(path, 0.5)
+    length, n_channels = triage.card.waveform_length, triage.card.n_neighbors
+    x = 3 * np.random.default_rng(0).normal(size=(40, length + 11, n_channels + 2))
+    seen = x[:, (length + 11) // 2 - length // 2 :][:, :length, :n_channels]
+    wide = KerasModel(path, allow_longer_waveform_length=True, allow_more_channels=True)
+    np.testing.assert_array_equal(wide.predict_proba(x), triage.predict_proba(seen))
+    assert f"the middle {length} are taken" in caplog.text and f"the first {n_channels} are taken" in caplog.text
+    middle = float(np.median(triage.predict_proba(seen)))
+    labels = wide.predict_with_threshold(x, middle)
+    assert 0 < labels.mean() < 1
+    np.testing.assert_array_equal(labels, triage.predict_proba(seen) >= np.float32(middle))
+    caplog.clear()
+    strict = KerasModel(path)
+    np.testing.assert_array_equal(strict.predict_proba(seen), triage.predict_proba(seen))
+    assert not caplog.text
+    for wrong in (x, x[:, :length], x[:, :, :n_channels], seen[:, 1:]):
+        with pytest.raises(ValueError, match=f"give .n, {length}, {n_channels}"):
+            strict.predict_proba(wrong)
+    with pytest.raises(ValueError, match="yass train"):
+        KerasModel("triage-31wf7ch.h5")
+    assert AutoEncoder.load(SHIPPED / "denoise").predict(x[:, :length, 0]).shape == (40, length)

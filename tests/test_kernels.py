@@ -673,6 +673,15 @@ def test_jax_kernels_call_nothing_back(name, monkeypatch):
     assert not any("callback" in jaxpr for jaxpr in traced)
 
 
+@pytest.mark.parametrize("name", ["classify", "denoise"])
+def test_batches_on_a_gpu_do_not_show(name):
+    """A kernel with CuPy in as little memory as there can be: the last batch is not full."""
+    case = next(case for case in INPUTS[name]() if case.name == "more than are taken at once")
+    expected, compute = run(name, "numpy", case), computes(name, "cupy")
+    for memory in (1, 2**20):
+        COMPARE[name](expected, compute(*case.arrays, **case.options, memory=memory), case)
+
+
 @pytest.mark.parametrize(("name", "case"), cases(KERNELS))
 def test_kernels_are_pure(name, case):
     """The inputs, read-only here, stay as they are, and a second call gives the same bits."""

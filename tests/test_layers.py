@@ -29,6 +29,8 @@ STAGES = [
     "merge.py",
     "verdicts.py",
     "refine.py",
+    "duplicates.py",
+    "known.py",
     "sums.py",
 ]
 """Stages are files or, past 300 lines, folders of that name."""

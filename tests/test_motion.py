@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from labs import MOVES, moving_tissue
 
 from yass_dask import from_array, simulate, sort
 from yass_dask.detect import DetectParams
@@ -337,25 +338,16 @@ def test_without_motion_the_sort_is_the_same_byte_for_byte(tmp_path):
     assert len(digests) == 1
 
 
-def moved(traces: np.ndarray, steps: np.ndarray, length: int) -> np.ndarray:
-    """Traces of a column of contacts whose tissue moved up by so many contacts, for `length` samples each."""
-    parts = [np.roll(traces[k * length : (k + 1) * length], step, axis=1) for k, step in enumerate(steps)]
-    return np.concatenate(parts)
-
-
 def test_a_sort_follows_the_tissue(tmp_path):
     """A column of contacts, its tissue up and down by a contact (25 um): every unit is found, and whole."""
-    made = simulate(n_channels=20, seconds=20, n_units=6, seed=5, snr=(10, 25), geometry="linear")
-    steps = np.array([0, 1, 0, 1, 1, 0, 1, 0, 0, 1])
+    made, recording = moving_tissue()
     inside = (made.unit_positions[:, 1] > 50) & (made.unit_positions[:, 1] < 425)
     assert inside.sum() >= 4
-    traces = moved(made.traces, steps, 2 * 30000)
-    recording = from_array(traces, made.sampling_rate, made.positions, made.gain_to_uv)
     sorting = sort(recording, tmp_path, SortParams(n_refinements=1), client=Executor("sync"))
     motion = Motion.load(tmp_path / "motion")
     assert not motion.is_none
     path = motion.displacement.mean(axis=1)
-    expected = 25.0 * steps[(motion.times_s / 2).astype(int)]
+    expected = 25.0 * MOVES[(motion.times_s / 2).astype(int)]
     error = path - expected
     assert np.median(np.abs(error - np.median(error))) < 2.0
     truth, found = Spikes(made.spike_times, made.spike_labels), Spikes(sorting.sample_index, sorting.unit_index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import dask
@@ -21,6 +22,8 @@ from yass_dask.neuralnetwork.fitting import fitting, shifted
 from yass_dask.neuralnetwork.metrics import confusion, precision_recall, recall_at
 from yass_dask.neuralnetwork.models import SHIPPED, chosen_model
 from yass_dask.neuralnetwork.scan import FLOOR_SD, Judge
+
+row = pytest.mark.coverage_row
 
 W, K, RATE = 31, 3, 20000.0
 PLACES = np.stack([np.zeros(6), 20.0 * np.arange(6)], axis=1)
@@ -59,13 +62,18 @@ def detector(detect_set, tmp_path_factory) -> NeuralNetDetector:
 # --- training ---
 
 
+@row("A12.1", "A12.3")
 def test_fit_gives_sizes_and_metrics_far_above_chance(detector, detect_set, tmp_path):
-    found = NeuralNetDetector(tmp_path / "d", [16, 8], W, K, 0.5, INDEX, **QUICK).fit(*detect_set, test_size=0.4)
+    made = NeuralNetDetector(tmp_path / "d", [16, 8], W, K, 0.5, INDEX, **QUICK)
+    found = made.fit(*detect_set, test_size=0.4)
     assert found["filters_size"] == (16, 8) and found["waveform_length"] == W and found["n_neighbors"] == K
     assert found["n_test"] == found["tn"] + found["fp"] + found["fn"] + found["tp"]
     assert found["n_test"] == pytest.approx(0.4 * len(detect_set[0]), abs=1)
     assert found["acc"] > 0.9 and found["prec"] > 0.85 and found["rec"] > 0.85
     assert (NeuralNetDetector.SPIKE, NeuralNetDetector.NOT_SPIKE) == (1, 0)
+    card = config.text.read_mapping(made.path_to_model.with_suffix(".yaml"))
+    assert card["yass_version"] == version("yass-dask")
+    assert card["metrics"] == {name: value for name, value in found.items() if name in card["metrics"]}
 
 
 def test_same_seed_same_weights(detect_set, tmp_path):
@@ -79,6 +87,7 @@ def test_same_seed_same_weights(detect_set, tmp_path):
     assert not np.array_equal(weights[0].temporal, weights[2].temporal)
 
 
+@row("A12.11")
 def test_training_stops_by_itself(detect_set, tmp_path, caplog):
     caplog.set_level("INFO", "yass_dask")
     made = NeuralNetDetector(tmp_path / "d", [4, 3], W, K, 0.5, INDEX, n_batch=64, train_step_size=0.05)
@@ -89,6 +98,7 @@ def test_training_stops_by_itself(detect_set, tmp_path, caplog):
     assert "held-out" in lines[0]
 
 
+@row("A12.8")
 def test_triage_learns_to_tell_clean_from_collided(tmp_path):
     x, y = training_data_triage(TEMPLATES, 8, 20, 300, 1, 12, 6, *SIGS)
     made = NeuralNetTriage(tmp_path / "t", [16, 8, 16], W, K, 0.5, **QUICK)
@@ -99,6 +109,7 @@ def test_triage_learns_to_tell_clean_from_collided(tmp_path):
     assert (NeuralNetTriage.CLEAN, NeuralNetTriage.COLLIDED) == (1, 0)
 
 
+@row("A12.9")
 def test_denoiser_takes_away_more_than_half_of_the_noise(tmp_path):
     clean = np.concatenate([scale * TEMPLATES[:, :, 0] for scale in np.linspace(3, 15, 400)]).astype(np.float32)
     made = NeuralNetDenoiser(tmp_path / "n", [8, 4], W, **QUICK)
@@ -123,6 +134,7 @@ def test_without_jax_training_says_what_to_install(detect_set, tmp_path, monkeyp
 # --- prediction ---
 
 
+@row("A12.4", "A12.5")
 def test_probabilities_and_labels(detector, detect_set):
     x, y = detect_set
     p = detector.predict_proba(x)
@@ -131,6 +143,7 @@ def test_probabilities_and_labels(detector, detect_set):
     assert (detector.predict(x) == y).mean() > 0.9
 
 
+@row("A12.4")
 def test_exactly_the_threshold_is_a_spike(tmp_path):
     made = NeuralNetTriage(tmp_path / "t", [4, 3], W, K, 0.5)
     made.network = type(new_classifier([4, 3], W, K, 0))(*(0 * layer for layer in new_classifier([4, 3], W, K, 0)))
@@ -146,6 +159,7 @@ def test_the_triage_sees_large_spikes_scaled_down(tmp_path):
     assert np.abs(made.predict_proba(0.5 * large) - made.predict_proba(large)).max() > 0.01
 
 
+@row("A12.2", "A12.7", "A12.10")
 def test_saved_sets_and_models_come_back(detector, detect_set):
     again = NeuralNetDetector.load(detector.path_to_model, 0.5, INDEX, load_test_set=True)
     assert again.card == detector.card and again.card.sampling_rate == RATE
@@ -171,6 +185,7 @@ def recorded(n_samples: int = 70_000) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return traces, times, channels
 
 
+@row("A12.6")
 def test_spikes_of_a_recording_are_found_where_they_are(detector):
     traces, times, channels = recorded()
     (index,) = detector.predict_recording(traces)
@@ -198,6 +213,7 @@ def test_chunks_change_nothing_and_nothing_is_computed_before(detector, chunk_bl
         np.testing.assert_array_equal(found.compute(scheduler="sync"), array)
 
 
+@row("A12.6")
 def test_outputs_belong_together(detector):
     traces, *_ = recorded(20_500)
     index, waveforms, probability = detector.predict_recording(traces, ("spike_index", "waveform", "probability"))
@@ -268,6 +284,7 @@ def test_labels_are_checked(detector):
         NeuralNetDenoiser("n", [4, 3], W).fit(x[:, :, 0], x[:20, :, 0])
 
 
+@row("A12.1")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

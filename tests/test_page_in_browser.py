@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import distributed
+import numpy as np
 import pytest
+from labs import moving_tissue
 
 import yass_dask
 from benchmarks import browser
 from yass_dask.monitor.progress import Part, SilentProgress
+from yass_dask.motion.displacement import Motion
 from yass_dask.store import Store
 
 PROGRAM = browser.find()
@@ -111,6 +114,27 @@ def test_the_numbers_on_the_page_are_true(client: distributed.Client, recording:
     finally:
         paused.go_on.set()
         thread.join()
+
+
+def test_motion_is_drawn_over_the_peaks(client: distributed.Client, tmp_path: Path):
+    assert PROGRAM is not None
+    yass_dask.sort(moving_tissue()[1], tmp_path / "out", yass_dask.SortParams(n_refinements=0), client=client)
+    motion = Motion.load(tmp_path / "out" / "motion")
+    with browser.opened(PROGRAM, client.dashboard_link.removesuffix("/status") + "/yass") as page:
+        page.until(f"document.querySelector('#drift canvas').dataset.windows === '{len(motion.depths_um)}'")
+        told = page.ask(
+            "(({seconds, depth_um, displacement_um}) => [seconds, depth_um, displacement_um])(drawn.motion)"
+        )
+        for shown, known in zip(told, (motion.times_s, motion.depths_um, motion.displacement.T), strict=True):
+            np.testing.assert_allclose(shown, known, atol=0.051)
+        at = [[s, um] for s in (0.0, 5.3, 12.0, 25.0) for um in (-10.0, 110.0, 600.0)]
+        found = page.ask(f"{at}.map(([s, um]) => moved(drawn.motion, s, um))")
+        expected = [motion.at(np.array([s]), np.array([um])).item() for s, um in at]
+        np.testing.assert_allclose(found, expected, atol=0.2)
+        still = page.ask("document.querySelector('#drift canvas').toDataURL()")
+        page.ask("document.querySelector('#moving input').click()")
+        page.until(f"document.querySelector('#drift canvas').toDataURL() !== '{still}'")
+        assert page.errors == []
 
 
 def test_failed_chunks_are_shown_with_their_error(client: distributed.Client, tmp_path: Path):

@@ -17,9 +17,12 @@ from benchmarks import browser
 from yass_dask import Sorting, SortParams, sort
 from yass_dask.cli import app
 from yass_dask.errors import InputError
-from yass_dask.evaluate import trains
+from yass_dask.evaluate import trains, write_stability
+from yass_dask.geometry import Probe
 from yass_dask.kernels.find_peaks_numpy import find_peaks
-from yass_dask.report import draw, html_report, remarks, sampled
+from yass_dask.motion.displacement import Motion
+from yass_dask.report import draw, html_report, motion, remarks, sampled
+from yass_dask.report import page as report_page
 from yass_dask.report.units import numbers_of
 from yass_dask.runtime import Executor
 from yass_dask.store import Store
@@ -221,3 +224,108 @@ def test_a_sort_with_fewer_rounds_is_looked_at_with_its_own_templates(out, small
     source = sampled.residual_of(sorting, Store(tmp_path / "o"))
     assert set(sorting.unit_ids.tolist()) <= set(source.templates.load().ids.tolist())
     assert len(source.templates.load()) == len(Store(tmp_path / "o").open("templates")["ids"])
+
+
+# --- motion, stability, many units ---
+
+
+def motion_of(displacement: np.ndarray, why_none: str = "") -> Motion:
+    n_times, n_windows = displacement.shape
+    return Motion(
+        displacement, np.full_like(displacement, 0.5), np.arange(n_times) * 2.0, 20.0 * np.arange(n_windows),
+        np.zeros((n_times, 3), np.uint32), np.array([0.0, 20, 40]), why_none,
+    )  # fmt: skip
+
+
+def test_displacement_at_each_peak_is_the_motions_own():
+    rng = np.random.default_rng(0)
+    for n_windows in (1, 2, 5):
+        moved = motion_of(rng.normal(0, 10, (7, n_windows)))
+        seconds, depths = rng.uniform(-1, 14, 40), rng.uniform(-30, 120, 40)
+        expected = np.diagonal(moved.at(seconds, depths))
+        np.testing.assert_allclose(motion.at_each(moved, seconds, depths), expected, atol=1e-9)
+
+
+def test_motion_is_shown_where_it_was_followed_and_told_where_not(out, tmp_path):
+    shutil.copytree(out, tmp_path / "o")
+    assert "Motion of the tissue" not in html_report(Sorting.open(tmp_path / "o"))  # it was not looked for
+    path = np.linspace(0, 30, 6)[:, None] * np.ones((1, 2))
+    motion_of(path).save(tmp_path / "o" / "motion")
+    text = html_report(Sorting.open(tmp_path / "o"))
+    assert "The tissue moved along the probe, from 0 to 30 um of where it mostly was (uncertain by 0.5 um)" in text
+    assert text.count('aria-label="depth of peaks over time"') == 2
+    assert text.count('aria-label="displacement of the tissue over time"') == 1
+    motion_of(0 * path, "the tissue moves by less than 6 um").save(tmp_path / "o" / "motion")
+    text = html_report(Sorting.open(tmp_path / "o"))
+    assert "No motion of the tissue was followed: the tissue moves by less than 6 um." in text
+    assert text.count('aria-label="depth of peaks over time"') == 1
+
+
+def test_stability_is_shown_once_it_is_measured(out, tmp_path):
+    shutil.copytree(out, tmp_path / "o")
+    sorting = Sorting.open(tmp_path / "o")
+    assert "stable %" not in html_report(sorting)
+    rows = [
+        {"unit_id": unit, "moved": False, "n_spikes": 100, "stability": 0.5 + 0.1 * row, "false_positives": 0.0,
+         "added_found": None}
+        for row, unit in enumerate(sorting.unit_ids.tolist())
+    ]  # fmt: skip
+    write_stability(sorting, rows, rate=0.25, moved_share=0.2, seed=0)
+    text = html_report(sorting)
+    assert "<th>stable %</th>" in text
+    for row in rows:
+        card = text[text.index(f'id="unit-{row["unit_id"]}"') :]
+        assert re.search(r'data-fact="stable">(\d+) %', card)[1] == f"{100 * row['stability']:.0f}"  # type: ignore[index]
+    assert "when 25 % more spikes of every unit were added" in text
+    named = ", ".join(str(row["unit_id"]) for row in rows if row["stability"] < 0.79)
+    assert f"less than 80 % of its spikes were found again in the perturbed recording ({named})" in text
+
+
+def many_units(n_units: int) -> tuple[Sorting, sampled.Sampled]:
+    """A made-up sort of an hour on a long probe, and what was seen of its traces."""
+    rng, n_channels, length = np.random.default_rng(0), 384, 61
+    positions = np.stack([16.0 * (np.arange(n_channels) % 4), 20.0 * (np.arange(n_channels) // 2)], axis=1)
+    templates = np.zeros((n_units, length, n_channels), np.float32)
+    for unit in range(n_units):
+        first = int(rng.integers(0, n_channels - 12))
+        templates[unit, :, first : first + 12] = rng.normal(0, 40, (length, 12))
+    labels = np.repeat(np.arange(n_units), rng.integers(200, 1200, n_units))
+    words = "a cluster of its own that pursuit confirmed; units 1001, 1002 were merged into it"
+    units = [{"unit_id": unit, "label": "good", "why": words, "snr": 8.0} for unit in range(n_units)]
+    units += [{"unit_id": n_units + k, "state": "dropped", "why": words} for k in range(2 * n_units)]
+    sorting = Sorting(
+        rng.integers(100, 108_000_000, len(labels)), labels, rng.normal(200, 20, len(labels)), templates,
+        np.arange(n_units), rng.uniform(0, 3800, (n_units, 2)), units, 30000.0, 108_000_000, 20, Probe(positions),
+        np.arange(n_channels), np.ones(n_channels),
+    )  # fmt: skip
+    peaks = {"seconds": rng.uniform(0, 3600, 9000), "depth_um": rng.uniform(0, 3800, 9000),
+             "height_sd": rng.uniform(4, 30, 9000)}  # fmt: skip
+    channels = sampled.main_channels(sorting, 6)
+    seen = sampled.Sampled(
+        60.0, 4.5, rng.integers(100, 4000, n_channels), rng.integers(0, 99, n_channels), np.ones(n_channels),
+        np.ones(n_channels), np.full(n_units, 200), rng.uniform(5, 30, (n_units, length, 6)), channels, peaks,
+        sampled.Example(3.0, *rng.normal(size=(2, 1200, n_channels))),
+    )  # fmt: skip
+    return sorting, seen
+
+
+def test_five_hundred_units_are_less_than_ten_megabytes(monkeypatch):
+    sorting, seen = many_units(500)
+    gather = report_page.gather
+    monkeypatch.setattr(report_page, "gather", lambda sorting: replace(gather(sorting), seen=seen))
+    text = html_report(sorting)
+    assert len(text.encode()) < 10_000_000
+    assert text.count('class="card"') == 500
+
+
+def test_a_page_never_grows_beyond_its_bound(monkeypatch):
+    sorting, seen = many_units(60)
+    gather = report_page.gather
+    monkeypatch.setattr(report_page, "gather", lambda sorting: replace(gather(sorting), seen=seen))
+    monkeypatch.setattr(report_page, "MOST_BYTES", 900_000)
+    text = html_report(sorting)
+    shown = text.count('class="card"')
+    assert 10 < shown < 60
+    assert len(text.encode()) < 901_000
+    assert f"{60 - shown} more units have no card" in text
+    assert text.count("<tr data-unit=") == 60

@@ -28,6 +28,7 @@ from yass_dask.errors import InputError
 from yass_dask.geometry import Probe
 from yass_dask.runtime import Executor, available_cores, choose, one_thread, plan, visible
 from yass_dask.runtime.plan import MOST_BLOCKS, PROCESS_BYTES, task_bytes, tree_bytes
+from yass_dask.runtime.threads import WORKER_SETTINGS
 from yass_dask.store import Store
 
 MB = 2**20
@@ -353,6 +354,20 @@ class TestChoice:
             workers = executor.client.scheduler_info()["workers"].values()
             assert [worker["memory_limit"] for worker in workers] == [700 * MB] * 2
 
+    @pytest.mark.parametrize("profile", [None, Path("profile")], ids=["quiet", "profiled"])
+    def test_workers_are_sampled_only_for_a_profile(self, profile: Path | None) -> None:
+        with Executor("local", 1, profile=profile).open() as executor:
+            assert executor.client is not None
+            (settings,) = executor.client.run(_settings).values()
+        assert settings == {**WORKER_SETTINGS, PROFILED: profile is not None}
+
+
+PROFILED = "distributed.worker.profile.enabled"
+
+
+def _settings() -> dict[str, Any]:
+    return {name: dask.config.get(name) for name in (*WORKER_SETTINGS, PROFILED)}
+
 
 class TestProfile:
     def test_a_report_of_every_stage(self, tmp_path: Path) -> None:
@@ -406,7 +421,6 @@ class TestPlan:
         assert found.chunk_blocks == MOST_BLOCKS
         assert found.bytes_per_task == values * MOST_BLOCKS * 6  # reading takes most
         assert found.peak_bytes == PROCESS_BYTES + 2 * found.bytes_per_task
-        assert found.disk_bytes == 3600 * 4 * (20_000 * 2 + 10_000)
         processes = plan(TETRODE, 200 * MB, None, 2, processes=True)  # type: ignore[arg-type]
         assert processes.peak_bytes == 3 * PROCESS_BYTES + 2 * found.bytes_per_task
 

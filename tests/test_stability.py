@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from labs import simulated
+from typer.testing import CliRunner
 
-from yass_dask import from_array, sort
+from yass_dask import Sorting, from_array, sort
+from yass_dask.cli import app
 from yass_dask.errors import InputError
-from yass_dask.evaluate import Spikes, perturb, stability
+from yass_dask.evaluate import Spikes, perturb, read_stability, stability, write_stability
 from yass_dask.evaluate.stability import PerturbedSource, move, new_times
 from yass_dask.runtime import Executor
 
@@ -91,3 +98,65 @@ def test_another_recording_is_refused(small_sorted):
     other = from_array(np.zeros((500, 8), np.int16), 30000)
     with pytest.raises(InputError, match="a sorting of this recording"):
         perturb(other, small_sorted.sorting)
+
+
+# --- the command ---
+
+
+def yass(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A sort by the command line, and its stability by the command line: what was said."""
+    config = simulated(tmp_path_factory.mktemp("stable") / "r", n_units=3, seed=4)
+    quick = ["--set", "n_refinements=0", "--backend", "numba", "--no-progress", "--workers", "1"]
+    ran = yass("sort", config, *quick)
+    assert ran.exit_code == 0, ran.output
+    said = yass("stability", config.parent / "tmp", "--rate", 0.5, "--moved", 0, "--no-progress", "--workers", 1)
+    assert said.exit_code == 0, said.output
+    return config.parent / "tmp", said.output
+
+
+@row("A13.5")
+def test_the_command_measures_a_sort_as_it_was_sorted_and_keeps_the_table(measured):
+    out, said = measured
+    sorting, again = Sorting.open(out), Sorting.open(out / "stability")
+    kept = read_stability(sorting)
+    assert kept is not None and kept.how == {"rate": 0.5, "moved_share": 0.0, "seed": 0}
+    assert [row["unit_id"] for row in kept.rows] == sorting.unit_ids.tolist()
+    assert len(again.spike_train) > 1.2 * len(sorting.spike_train)
+    with open(out / "stability.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    for written, found in zip(table, kept.rows, strict=True):
+        assert float(written["stability"]) == found["stability"] == kept.of(found["unit_id"])["stability"]
+        assert f"{found['stability']:.0%}" in said
+        assert found["stability"] > 0.8  # the units are large
+    assert f"{len(kept.rows)} of {len(kept.rows)} units are found again" in said
+
+
+def test_another_perturbation_replaces_the_first_and_a_clean_sort_takes_it_away(measured, tmp_path):
+    shutil.copytree(measured[0].parent, tmp_path / "r")
+    config, out = tmp_path / "r" / "config.yaml", tmp_path / "r" / "tmp"
+    assert yass("stability", out, "--seed", 5, "--no-progress", "--workers", 1).exit_code == 0
+    assert read_stability(Sorting.open(out)).how["seed"] == 5
+    quick = ["--set", "n_refinements=0", "--backend", "numba", "--no-progress", "--workers", "1"]
+    assert yass("sort", config, "--clean", *quick).exit_code == 0
+    assert not list(out.glob("stability*"))
+
+
+def test_the_stability_of_other_spikes_is_not_taken_for_theirs(measured):
+    sorting = Sorting.open(measured[0])
+    assert read_stability(sorting) is not None
+    assert read_stability(replace(sorting, sample_index=sorting.sample_index + 1)) is None
+    assert read_stability(replace(sorting, path=None)) is None
+    with pytest.raises(InputError, match="lies in no folder"):
+        write_stability(replace(sorting, path=None), [])
+
+
+def test_a_sort_from_python_is_told_what_to_call(small_sorted, tmp_path):
+    folder = small_sorted.sorting.write(tmp_path / "o")
+    ran = yass("stability", folder)
+    assert ran.exit_code == 2
+    assert "yass_dask.evaluate.stability(recording, sorting, sort)" in ran.output

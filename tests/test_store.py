@@ -142,7 +142,7 @@ class TestResults:
         sort(tmp_path / "out", Work())
         root = tmp_path / "out" / "yass.zarr"
         names = {path.name for path in root.rglob("*") if path.is_file()}
-        assert names - {".zgroup", ".zattrs", ".zarray"} == {f"{i}.0" for i in range(11)} | {"0"}
+        assert names - {".zgroup", ".zattrs", ".zarray", ".crc32"} == {f"{i}.0" for i in range(11)} | {"0"}
         description = json.loads((root / "preprocess/traces/.zarray").read_text())
         assert description["zarr_format"] == 2
         assert description["chunks"] == [BLOCK, N_CHANNELS]
@@ -386,7 +386,7 @@ class TestResume:
         (tmp_path / "out/yass.zarr" / file).unlink()
         again = Work()
         sort(tmp_path / "out", again)
-        assert len(again.counts) == (4 if "traces" in file else 5)
+        assert len(again.counts) == (1 if "traces" in file else 0), "the mark restores what describes an array"
         assert "missing or damaged" in log.text
         assert tree(tmp_path / "out/yass.zarr") == reference
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from labs import edit, simulated
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from yass_dask import from_array
@@ -14,15 +16,18 @@ from yass_dask.cli import app
 from yass_dask.commands import TrainOptions, run_train
 from yass_dask.commands.training import read_spike_train, train_params
 from yass_dask.conditioning import PreprocessParams
-from yass_dask.detect import DetectParams, Finder, NetworkFinder, detect
+from yass_dask.detect import DetectParams, Finder, NetworkFinder, detect, refuse_unfit_networks
 from yass_dask.errors import InputError
 from yass_dask.neuralnetwork import files
 from yass_dask.neuralnetwork.background import whitened
 from yass_dask.neuralnetwork.learn import MAX_S, _middle
 from yass_dask.neuralnetwork.models import chosen_model
 from yass_dask.neuralnetwork.plan import TrainParams
+from yass_dask.neuralnetwork.scan import Judge
 from yass_dask.pipeline import SortParams, sort
 from yass_dask.runtime import Executor
+
+row = pytest.mark.coverage_row
 
 QUICK = """
 filters_detect: [8, 4, 8]
@@ -56,6 +61,7 @@ def model(lab) -> Path:
     return lab.parent / "own"
 
 
+@row("A2.9")
 def test_train_writes_networks_cards_a_log_and_a_plot(model):
     for kind in ("detect", "triage", "denoise"):
         _, card = chosen_model(model, kind)
@@ -82,6 +88,7 @@ def test_train_finds_units_by_itself_and_the_same_seed_gives_the_same_weights(la
     assert digests[0] == digests[1]
 
 
+@row("A2.9")
 def test_sort_with_the_trained_networks(lab, model):
     words = ["sort", str(lab), "-o", "sorted", "--detector", "nnet", "--model", str(model), "--no-progress"]
     ran = CliRunner().invoke(app, [*words, "--set", "n_refinements=0", "--set", "detect.triage=true"])
@@ -89,6 +96,8 @@ def test_sort_with_the_trained_networks(lab, model):
     assert "units" in ran.output
     written = (lab.parent / "sorted" / "config.yaml").read_text()
     assert "method: nnet" in written and str(model) in written
+    found, truth = np.load(lab.parent / "sorted" / "spike_train.npy")[:, 0], np.load(lab.parent / "train.npy")[:, 0]
+    assert np.mean([np.abs(found - time).min() <= 12 for time in truth]) > 0.7
 
 
 # --- the detect stage ---
@@ -121,6 +130,21 @@ def test_network_finds_the_spikes_whatever_the_chunks(white, simulation, backend
     assert 0.3 < tables[0]["is_clear"].mean() <= 1
 
 
+@row("A5.8")
+def test_every_backend_finds_the_same_spikes(white):
+    """The kernels agree to some 1e-6 of a log-odds: too little to show in some eighty peaks."""
+    params, length = DetectParams(method="nnet", triage=True), 60_000
+    found = []
+    for backend in ("numpy", "numba", "jax"):
+        finder = Finder.of(white.clean, white.noise, params, backend)
+        traces = white.clean.to_sd(np.asarray(white.recording.source.read(0, length + 2 * finder.halo)))
+        found.append(finder.block(traces, finder.halo, finder.halo + length, finder.halo))
+    assert len(found[0]["sample_index"]) > 50
+    for other in found[1:]:
+        for name in ("sample_index", "channel_index", "is_clear"):
+            np.testing.assert_array_equal(other[name], found[0][name])
+
+
 def test_triage_takes_peaks_out_of_the_clear_ones_only(white):
     whole, some = (
         Finder.of(white.clean, white.noise, DetectParams(triage=triage, clean_probability=0.9), "numba")
@@ -150,6 +174,18 @@ def test_a_model_of_another_rate_stops_the_sort_with_a_reason(model, simulation,
     params = SortParams(detect=DetectParams(method="nnet", model=str(model)))
     with pytest.raises(InputError, match="30000 Hz, this one has 20000 Hz"):
         sort(recording, tmp_path / "out", params, client=Executor("sync"))
+
+
+def test_a_model_of_fewer_channels_stops_the_sort_with_a_reason(model, tmp_path):
+    """Its recording has eight channels; a window of nine that are near each other is new to it."""
+    dense = np.stack([np.tile([0.0, 20.0], 8), 10.0 * np.arange(16)], axis=1)
+    recording = from_array(np.zeros((40_000, 16), np.int16), 30_000.0, dense)
+    for kind in ("detect", "triage"):
+        network, card = chosen_model(model, kind)
+        assert card.channels_seen == 8 < card.n_neighbors
+        message = rf"windows of 8 channels at most, this recording has {card.n_neighbors}.*yass train"
+        with pytest.raises(InputError, match=message):
+            Judge.of(network, card, recording, "numpy")
 
 
 # --- what goes wrong ---
@@ -193,6 +229,24 @@ def test_unknown_detectors_and_models_are_told(lab, tmp_path):
     assert "detect.method" in failing("sort", lab, "-o", "x1", "--detector", "nnets")
     message = failing("sort", lab, "-o", "x2", "--detector", "nnet", "--model", tmp_path / "none")
     assert "no such folder" in message
+    assert not (lab.parent / "x2" / "preprocess").exists(), "told before anything is computed"
+    (tmp_path / "detect.npz").write_bytes(b"")
+    message = failing("sort", lab, "-o", "x2", "--detector", "nnet", "--model", tmp_path / "detect.npz")
+    assert "a file, not a folder" in message
+
+
+def test_networks_that_are_not_asked_for_are_told(simulation, caplog):
+    recording = from_array(simulation.traces, simulation.sampling_rate, simulation.positions)
+    refuse_unfit_networks(recording, DetectParams(model="mine"))
+    assert "the networks in mine are not used" in caplog.text
+    with pytest.raises(InputError, match="mine"):
+        refuse_unfit_networks(recording, DetectParams(model="mine", triage=True))
+
+
+def test_without_jax_nothing_is_begun(lab, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yass_dask.neuralnetwork.training_jax", None)
+    monkeypatch.setattr("yass_dask.neuralnetwork.learn.whitened", None)
+    assert "yass-dask[jax]" in failing("train", lab, "-o", "nojax")
 
 
 def test_of_a_long_recording_the_middle_is_enough():
@@ -200,3 +254,15 @@ def test_of_a_long_recording_the_middle_is_enough():
     middle, first = _middle(long)
     assert first == 50_000 and middle.duration_s == MAX_S
     assert _middle(middle) == (middle, 0)
+
+
+def test_lower_extrema_are_not_looked_at(white):
+    traces = white.clean.to_sd(np.asarray(white.recording.source.read(0, 60_000)))
+    x = white.noise.whiten(traces, "numba")
+    least = {}
+    for floor in (2.25, 6.0):
+        finder = Finder.of(white.clean, white.noise, DetectParams(method="nnet", floor_sd=floor), "numba")
+        least[floor] = np.abs(finder.found(x, 0, len(x))[2]).min()
+    assert 2.25 <= least[2.25] < 6.0 <= least[6.0]
+    with pytest.raises(ValidationError, match="floor_sd"):
+        DetectParams(floor_sd=2.0)

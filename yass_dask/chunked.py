@@ -245,7 +245,7 @@ class LazyTraces:
     """Traces not yet computed: what a stage hands to the store.
 
     `traces` is a dask array (n_samples, n_channels) whose chunks along time are the recording's chunks;
-    `open` turns the finished zarr array into what the next stage takes.
+    `open` turns the finished zarr array, or `unstored`, into what the next stage takes.
     """
 
     traces: Any
@@ -254,6 +254,8 @@ class LazyTraces:
     open: Callable[[Any], Any]
     reads_traces: bool = True
     """As in LazyParts"""
+    unstored: Any = None
+    """A source of the same traces, which are made anew whenever they are read"""
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,15 @@ Exit codes: 0 done, 1 a fault (with the log's path), 2 bad input (with one reada
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from yass_dask import cli_sorted
 from yass_dask import options as opt
-from yass_dask.errors import InputError
-
-FAULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
+from yass_dask.cli_checks import add_checks
+from yass_dask.exits import run as _run
 
 app = typer.Typer(
     help="Spike sorting by triage, clustering and pursuit, on Dask.",
@@ -31,24 +29,6 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line."""
     app(prog_name="yass")
-
-
-def _run(command: Callable[[], str]) -> None:
-    """Print what a command returns, or one message on stderr; leave with the exit code."""
-    try:
-        typer.echo(command())
-    except InputError as error:
-        _leave(str(error), BAD_INPUT)
-    except KeyboardInterrupt:
-        _leave("interrupted; the same command goes on from what is finished", INTERRUPTED)
-    except Exception as error:
-        story = getattr(error, "__notes__", None) or [traceback.format_exc()]
-        _leave("\n".join([f"{type(error).__name__}: {error}", *story]), FAULT)
-
-
-def _leave(message: str, code: int) -> None:
-    typer.echo(f"yass: {message}", err=True)
-    raise typer.Exit(code)
 
 
 def _print_version(wanted: bool) -> None:
@@ -70,7 +50,10 @@ def _options(
 
 @app.command()
 def sort(
-    config: opt.ConfigFile,
+    config: opt.OptionalConfigFile = None,
+    read: opt.Read = None,
+    probe: opt.ProbeFile = None,
+    templates: opt.Templates = None,
     output_dir: opt.OutputDir = Path("tmp/"),
     clean: Annotated[bool, typer.Option("--clean", "-c", help="Delete earlier results there first.")] = False,
     workers: opt.Workers = None,
@@ -89,6 +72,7 @@ def sort(
     start: Annotated[float | None, typer.Option(min=0, help="Sort from this second on.")] = None,
     end: Annotated[float | None, typer.Option(min=0, help="Sort up to this second.")] = None,
     keep_traces: opt.KeepTraces = True,
+    store_traces: opt.StoreTraces = None,
     complete: opt.Complete = False,
     zero_seed: opt.ZeroSeed = False,
     global_gpu_memory: opt.GpuMemory = None,
@@ -100,27 +84,13 @@ def sort(
     from yass_dask.commands import SortOptions, detect_overrides, run_detached, run_dry, run_sort
 
     options = SortOptions(
-        config=config,
-        output_dir=output_dir,
-        clean=clean,
-        workers=workers,
-        scheduler=scheduler,
-        jobs=jobs,
-        queue=queue,
-        walltime=walltime,
-        gpus_per_job=gpus_per_job,
-        backend=backend,
-        seed=0 if zero_seed else seed,
-        overrides=(*detect_overrides(detector, model), *(overrides or ())),
-        start_s=start,
-        end_s=end,
-        keep_traces=keep_traces or complete,
-        complete=complete,
-        gpu_memory=global_gpu_memory,
-        logger_level=logger_level,
-        progress=not no_progress,
-        profile=profile,
-    )
+        config=config, read=read, probe=probe, templates=templates, output_dir=output_dir, clean=clean,
+        workers=workers, scheduler=scheduler, jobs=jobs, queue=queue, walltime=walltime, gpus_per_job=gpus_per_job,
+        backend=backend, seed=0 if zero_seed else seed,
+        overrides=(*detect_overrides(detector, model), *(overrides or ())), start_s=start, end_s=end,
+        keep_traces=keep_traces or complete, store_traces=store_traces, complete=complete,
+        gpu_memory=global_gpu_memory, logger_level=logger_level, progress=not no_progress, profile=profile,
+    )  # fmt: skip
     command = run_dry if dry_run else run_detached if detach else run_sort
     _run(lambda: command(options))
 
@@ -214,68 +184,14 @@ def simulate(
 
 
 @app.command()
-def compare(
-    out: opt.Sorted,
-    ground_truth: Annotated[
-        Path, typer.Argument(metavar="GROUND_TRUTH", help="npz file with spike_times and spike_labels.")
-    ],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False,
-) -> None:
-    """Compare a finished sort with the true spikes."""
-    from yass_dask.commands import run_compare
-
-    _run(lambda: run_compare(out, ground_truth, json))
-
-
-@app.command()
-def export(
-    out: opt.Sorted,
-    format: Annotated[str, typer.Option(metavar="phy|npz|nwb", help="What to write.")] = "phy",
-    output_dir: Annotated[
-        Path | None,
-        typer.Option("--output-dir", "--output_dir", "-o", help="Folder to write to [default: OUT/<format>]"),
-    ] = None,
-    session: Annotated[Path | None, typer.Option(help="nwb: YAML file with session_start and more.")] = None,
-) -> None:
-    """Write a finished sort in another program's format."""
-    from yass_dask.commands import run_export
-
-    _run(lambda: run_export(out, format, output_dir, session))
-
-
-@app.command()
-def curated(
-    out: opt.Sorted,
-    phy: Annotated[Path | None, typer.Option(help="Folder that was curated in phy [default: OUT/phy]")] = None,
-    output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", "-o", help="Folder to write into [default: OUT/curated]")
-    ] = None,
-) -> None:
-    """Read back what was merged, split and labelled in phy, as a sorting of its own."""
-    from yass_dask.commands import run_curated
-
-    _run(lambda: run_curated(out, phy, output_dir))
-
-
-@app.command()
-def report(
-    out: opt.Sorted,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write [default: OUT/report.html]")
-    ] = None,
-) -> None:
-    """Write one HTML page about a finished sort: warnings, drift, residual, every unit."""
-    from yass_dask.commands import run_report
-
-    _run(lambda: run_report(out, output))
-
-
-@app.command()
-def info(config: opt.ConfigFile) -> None:
+def info(config: opt.OptionalConfigFile = None, read: opt.Read = None, probe: opt.ProbeFile = None) -> None:
     """Check a configuration file, and tell what would be sorted and what that takes."""
     from yass_dask.commands import run_info
 
-    _run(lambda: run_info(config))
+    _run(lambda: run_info(config, read, probe))
+
+
+add_checks(app, _run)
 
 
 @app.command(hidden=True)
@@ -288,3 +204,6 @@ def demo(
     from yass_dask.demo import run
 
     _run(lambda: run(folder, channels, seconds))
+
+
+app.add_typer(cli_sorted.app)

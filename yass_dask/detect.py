@@ -3,9 +3,10 @@ whether it stands clear of others."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,9 +17,14 @@ from yass_dask.events import Events
 from yass_dask.geometry import nearest_channels
 from yass_dask.neuralnetwork.files import digest
 from yass_dask.neuralnetwork.models import chosen_model
-from yass_dask.neuralnetwork.scan import Judge, Scan, log_odds_of
+from yass_dask.neuralnetwork.scan import FLOOR_SD, Judge, Scan, log_odds_of
 from yass_dask.noise import Noise
 from yass_dask.preprocess import StandardTraces
+
+if TYPE_CHECKING:
+    from yass_dask.recording import Recording
+
+_log = logging.getLogger("yass_dask")
 
 
 class DetectParams(BaseModel):
@@ -30,6 +36,9 @@ class DetectParams(BaseModel):
     """Folder of networks, as `yass train` writes them; None: those of the package."""
     probability: float = Field(0.2, gt=0, lt=1)
     """nnet: least probability of a spike, one extremum at a time; of the peaks, the largest nearby, more are spikes."""
+    floor_sd: float = Field(3.0, ge=FLOOR_SD)
+    """nnet: lower extrema are not looked at. There are seven times as many from 2.25 on, the least that networks are
+    trained for, and hardly more spikes."""
     triage: bool = False
     """Peaks that a network takes for several spikes on top of each other do not go to clustering."""
     clean_probability: float = Field(0.5, gt=0, lt=1)
@@ -44,6 +53,21 @@ class DetectParams(BaseModel):
     """... and this long before and after."""
     clear_ms: float = Field(1.0, gt=0)
     """A peak is clear (goes to clustering) if no larger one lies within `radius_um` and this time of it."""
+
+
+def refuse_unfit_networks(recording: Recording, params: DetectParams) -> None:
+    """Look at the networks that are asked for before anything is computed.
+
+    Raises
+    ------
+    InputError
+        A network is not there, damaged, or of another rate or fewer channels than the recording's.
+    """
+    asked = {"detect": params.method == "nnet", "triage": params.triage}
+    if params.model is not None and not any(asked.values()):
+        _log.warning("the networks in %s are not used: detect.method is threshold, detect.triage false", params.model)
+    for kind in (kind for kind, wanted in asked.items() if wanted):
+        Judge.of(*chosen_model(params.model, kind), recording, "numpy")
 
 
 SIGNS = {"both": 0, "negative": -1, "positive": 1}
@@ -116,7 +140,7 @@ class Finder:
         Raises
         ------
         InputError
-            A network is not there, damaged, or of another rate than the recording's.
+            See `refuse_unfit_networks`.
         """
         recording = clean.recording
         exclusion, clear = recording.samples(params.exclusion_ms), recording.samples(params.clear_ms)
@@ -127,7 +151,8 @@ class Finder:
         if params.method == "threshold":
             return Finder(*rules, triage, least_clean)
         judge = Judge.of(*chosen_model(params.model, "detect"), recording, backend)
-        scan = Scan(judge, recording.sampling_rate, log_odds_of(params.probability), sign, exclusion, near)
+        least = log_odds_of(params.probability)
+        scan = Scan(judge, recording.sampling_rate, least, sign, exclusion, near, params.floor_sd)
         return NetworkFinder(*rules, triage, least_clean, scan)
 
     @property

@@ -125,7 +125,7 @@ def start(call: Call, out: Path) -> Job:
 
     job = Job(uuid.uuid4().hex[:8])
     try:
-        job.folder.mkdir(parents=True)
+        job.folder.mkdir(mode=0o700, parents=True)  # it holds a program, and paths
         (job.folder / CALL).write_bytes(cloudpickle.dumps(call))
         with open(job.folder / OUTPUT, "wb") as output:
             command = [sys.executable, "-m", "yass_dask.jobs", job.id]
@@ -143,7 +143,7 @@ def start(call: Call, out: Path) -> Job:
 
 def start_sort(
     recording: Recording, store: str | Path | Store, params: SortParams, *, backend: str,
-    client: distributed.Client | Executor | None, seed: int,
+    client: distributed.Client | Executor | None, seed: int, templates: Sorting | str | Path | None = None,
 ) -> Job:  # fmt: skip
     """Start `sort` as a job; a client stands for its scheduler, which must outlive this process by itself."""
     from yass_dask.monitor.announce import submitted
@@ -155,7 +155,7 @@ def start_sort(
     if watched is not None:
         executor = Executor(str(watched.scheduler.address), executor.n_workers)
     opened = store if isinstance(store, Store) else Store(store)
-    job = start(partial(_sort, recording, opened, params, backend, executor, seed), opened.path)
+    job = start(partial(_sort, recording, opened, params, backend, executor, seed, templates), opened.path)
     if watched is not None:
         submitted(watched, job.id, recording, str(opened.path))
     return job
@@ -163,13 +163,16 @@ def start_sort(
 
 def _sort(
     recording: Recording, store: Store, params: SortParams, backend: str, executor: Executor, seed: int,
-    progress: Progress,
+    templates: Sorting | str | Path | None, progress: Progress,
 ) -> str:  # fmt: skip
     from yass_dask.logs import logging_to
     from yass_dask.pipeline import sort
 
     with store.lock(), logging_to(store.path, "INFO"):
-        sorting = sort(recording, store, params, backend=backend, client=executor, seed=seed, progress=progress)
+        sorting = sort(
+            recording, store, params, backend=backend, client=executor, seed=seed, progress=progress,
+            templates=templates,
+        )  # fmt: skip
     return f"{sorting.n_units} units, {sorting.n_spikes} spikes"
 
 

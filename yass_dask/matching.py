@@ -28,7 +28,7 @@ def low_rank(templates: Templates, noise: Noise, rank: int, max_support: int) ->
     A mean of n spikes carries noise of variance 1/n per whitened sample; a channel is kept if its energy is more than
     twice what that gives, a component if it is more than the largest that pure noise would give.
     """
-    matrix, along = noise.matrix(), noise.time_matrix(templates.n_samples)
+    matrix, along = noise.sparse_matrix(), noise.time_matrix(templates.n_samples)
     n_channels, n_samples = templates.n_channels, templates.n_samples
     width = min(max_support, n_channels)
     temporal = np.zeros((len(templates), rank, n_samples), np.float32)
@@ -37,7 +37,7 @@ def low_rank(templates: Templates, noise: Noise, rank: int, max_support: int) ->
     doubt = np.zeros(len(templates), np.float32)
     for u in range(len(templates)):
         local = (templates.channels[u] < n_channels) & templates.waveforms[u].any(axis=0)
-        mixing = matrix[templates.channels[u][local]]
+        mixing = matrix[templates.channels[u][local]].toarray()
         reached = np.flatnonzero(mixing.any(axis=0))
         reached = reached if len(reached) else np.arange(1)
         white = along @ (templates.waveforms[u][:, local] @ mixing[:, reached])
@@ -77,18 +77,24 @@ def pair_overlaps(ranked: LowRank, start: np.ndarray, other: np.ndarray, n_chann
     n_samples = ranked.temporal.shape[2]
     length = 2 * n_samples - 1
     spectra = fft.rfft(ranked.temporal, n=length, axis=2)
-    full = np.zeros((len(ranked.support), ranked.spatial.shape[1], n_channels + 1), np.float32)
-    index = np.broadcast_to(ranked.support[:, None, :], ranked.spatial.shape).astype(np.int64)
-    np.put_along_axis(full, index, ranked.spatial, axis=2)
     result = np.zeros((len(other), length), np.float32)
     for u in range(len(start) - 1):
         mine = np.arange(start[u], start[u + 1])
         mine = mine[other[mine] >= u]
         others, on = other[mine], ranked.support[u][ranked.support[u] < n_channels]
-        mixed = full[u][:, on] @ full[np.ix_(others, np.arange(full.shape[1]), on)].transpose(0, 2, 1)
+        full = _spread(ranked, np.append(others, u), n_channels)
+        mixed = full[-1][:, on] @ full[:-1, :, on].transpose(0, 2, 1)
         products = (spectra[u] * (mixed @ spectra[others].conj())).sum(axis=1)
         result[mine] = np.roll(fft.irfft(products, n=length, axis=1), n_samples - 1, axis=1)
     return _mirrored(result, start, other)
+
+
+def _spread(ranked: LowRank, units: np.ndarray, n_channels: int) -> np.ndarray:
+    """(n, rank, n_channels + 1) spatial components of some units on all channels: of all units they would fill GB."""
+    spatial, support = ranked.spatial[units], ranked.support[units].astype(np.int64)
+    full = np.zeros((*spatial.shape[:2], n_channels + 1), np.float32)
+    np.put_along_axis(full, np.broadcast_to(support[:, None, :], spatial.shape), spatial, axis=2)
+    return full
 
 
 def _mirrored(overlaps: np.ndarray, start: np.ndarray, other: np.ndarray) -> np.ndarray:

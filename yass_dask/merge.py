@@ -21,10 +21,11 @@ from yass_dask.cluster import ClusterParams, assign
 from yass_dask.events import Events, evenly
 from yass_dask.templates import Templates
 from yass_dask.unitfeatures import StoredFrames
-from yass_dask.verdicts import Pieces, Trains, UnitFacts, Verdict, compare
+from yass_dask.verdicts import Pieces, Trains, UnitFacts, Verdict, compare, most_alike
 
 FOREIGN = 0.2
 MAX_TASKS, UNITS_A_TASK = 16, 8
+NO_MAINS: Mapping[int, int] = {}
 MEMBER_FIELDS = ("sample_index", "unit_index", "shift", "amplitude")
 
 
@@ -67,11 +68,11 @@ class Revision:
     piece_unit: np.ndarray
     """(n_pieces,) old unit (its row) of each piece"""
     piece_id: np.ndarray
-    """(n_pieces,) id of each piece: the unit's for its largest piece, a new one for the others"""
+    """(n_pieces,) id of each piece: the unit's for one of them, see `split`, a new one for the others"""
     piece_count: np.ndarray
     """(n_pieces,) spikes of each piece among those looked at"""
     piece_group: np.ndarray
-    """(n_pieces,) new unit of each piece, -1: dropped; a group's id is that of its largest piece"""
+    """(n_pieces,) new unit of each piece, -1: dropped; a group's id is that of its largest, or known, piece"""
     audit: list[dict[str, Any]]
     """Lines {unit, action, into, reason}, by ids"""
 
@@ -127,11 +128,13 @@ def _revise(
     mine = {name: values[own] for name, values in rows.items()}
     labels = np.full(len(own), -1)
     labels[np.asarray(clusters["row"][:])] = np.asarray(clusters["label"][:])
-    pieces = split(mine["unit_index"], labels[own], facts, audit)
+    seen = frames.load()
+    mains = most_alike(mine, labels[own], seen, facts)
+    pieces = split(mine["unit_index"], labels[own], facts, audit, mains)
     alive = _large_enough(pieces, facts, params, audit)
     trains = Trains(spikes.load(), facts)
-    verdicts = compare(rows, mine, pieces, frames.load(), trains, backend)
-    group = _join(verdicts, alive, pieces, trains, params, audit)
+    verdicts = compare(rows, mine, pieces, seen, trains, backend)
+    group = _join(verdicts, alive, pieces.ids < facts.first_new, pieces, trains, params, audit)
     kept = pieces.of_spike >= 0
     return {
         **{name: mine[name][kept] for name in ("sample_index", "shift", "amplitude")},
@@ -177,12 +180,15 @@ def _gather_pieces(revision: Revision, main: np.ndarray, found: Events, max_spik
 # --- split ---
 
 
-def split(units: np.ndarray, clusters: np.ndarray, facts: UnitFacts, audit: list) -> Pieces:
+def split(
+    units: np.ndarray, clusters: np.ndarray, facts: UnitFacts, audit: list, mains: Mapping[int, int] = NO_MAINS
+) -> Pieces:
     """Cut units whose cleaned spikes form separate clusters; spikes that lie in none belong to no piece.
 
     Parameters
     ----------
     units, clusters : (n_spikes,) unit of each spike, and its cluster within the unit
+    mains : of some units the cluster that keeps the id; of others it is the largest
     """
     piece = np.full(len(units), -1)
     owners: list[int] = []
@@ -196,8 +202,9 @@ def split(units: np.ndarray, clusters: np.ndarray, facts: UnitFacts, audit: list
             labels = np.zeros(len(members), int)
         sizes = np.bincount(labels[labels >= 0], minlength=1)
         piece[members] = np.where(labels >= 0, labels + len(owners), -1)
+        main = mains.get(unit, int(sizes.argmax()))
         for k, size in enumerate(sizes):
-            is_first = k == int(sizes.argmax())
+            is_first = k == main
             owners.append(unit)
             ids.append(int(unit_id) if is_first else next_id)
             counts.append(int(size))
@@ -213,6 +220,8 @@ def _large_enough(pieces: Pieces, facts: UnitFacts, params: MergeParams, audit: 
     alive = np.ones(len(pieces.unit), bool)
     for p, (unit, unit_id, count) in enumerate(zip(pieces.unit, pieces.ids, pieces.count, strict=True)):
         level = facts.levels[unit]
+        if unit_id < facts.first_new:
+            continue
         if count < params.min_spikes:
             reason = f"{count} spikes, fewer than {params.min_spikes}"
         elif level < params.min_distance_sd:
@@ -228,12 +237,12 @@ def _large_enough(pieces: Pieces, facts: UnitFacts, params: MergeParams, audit: 
 
 
 def _join(
-    verdicts: list[Verdict], alive: np.ndarray, pieces: Pieces, trains: Trains,
+    verdicts: list[Verdict], alive: np.ndarray, known: np.ndarray, pieces: Pieces, trains: Trains,
     params: MergeParams, audit: list,
 ) -> np.ndarray:  # fmt: skip
     """New unit of each piece: pairs without a valley and bursts are joined, the nearest first.
 
-    A pair that was found separate keeps the groups of its two pieces apart.
+    A pair that was found separate keeps the groups of its two pieces apart; so do two known units.
     """
     depths: dict[tuple[int, int], float] = {}
     for _, p, q, valley, _ in verdicts:
@@ -243,7 +252,7 @@ def _join(
     root = np.arange(len(alive))
     for distance, p, q, _, _ in verdicts:
         a, b = root[p], root[q]
-        if a == b or not (alive[p] and alive[q]):
+        if a == b or not (alive[p] and alive[q]) or (known[a] and known[b]):
             continue
         one, two = (np.flatnonzero(root == group).tolist() for group in (a, b))
         keys = [(min(i, j), max(i, j)) for i in one for j in two]
@@ -252,7 +261,7 @@ def _join(
         independent = pieces.unit[p] != pieces.unit[q] and surely_independent(found, expected)
         if depth < params.valley or independent:
             continue
-        larger, smaller = sorted((a, b), key=lambda piece: (-pieces.count[piece], piece))
+        larger, smaller = sorted((a, b), key=lambda piece: (not known[piece], -pieces.count[piece], piece))
         root[root == smaller] = larger
         in_burst = (min(p, q), max(p, q)) in bursting
         shown = "the same shape smaller, in bursts" if in_burst else f"no valley between their spikes ({depth:.2f})"

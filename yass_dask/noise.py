@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from yass_dask.preprocess import Clean, sampled_blocks, thinning
 SPIKE_SD = 4.0
 """Samples beyond this, and their surroundings, are no noise."""
 MAX_LAG_MS = 5.0
+CHANNELS_AT_ONCE = 384
+"""Products of so many channels with all others near them are made at once."""
 MAX_WHITENING_CHANNELS = 24
 MAX_CHANNELS_FOR_LAGS = 32
 """Autocovariances are means over channels: so many are enough."""
@@ -108,24 +111,32 @@ class Noise:
     def matrix(self) -> np.ndarray:
         """(n_channels, n_channels) float32: whitened = traces @ matrix."""
         n_channels = len(self.filters)
-        matrix = np.zeros((n_channels + 1, n_channels), np.float32)
-        np.add.at(matrix, (self.channels.T, np.arange(n_channels)), self.filters.T)
-        return matrix[:n_channels]
+        matrix: np.ndarray = self.sparse_matrix().toarray()[:n_channels]
+        return matrix
+
+    def sparse_matrix(self) -> Any:
+        """The same as a scipy.sparse array by rows, with one more of padding: of many channels it is nearly all 0."""
+        from scipy.sparse import csr_array
+
+        n_channels, n_near = self.channels.shape
+        columns = np.repeat(np.arange(n_channels), n_near)
+        entries = self.filters.ravel(), (self.channels.ravel(), columns)
+        return csr_array(entries, shape=(n_channels + 1, n_channels))
 
 
 def measure_noise(clean: Clean, params: PreprocessParams, backend: str) -> LazyParts:
     """Local whitening filters from the covariance of the spike-free samples (ZCA on each channel's neighbourhood)."""
     recording = clean.recording
     around, thin = recording.samples(1.0), thinning(recording, params.n_sampled_blocks)
-    parts = {
-        chunk.name: delayed(_noise_sums, name="noise", pure=False)(block, around, clean, thin)
-        for chunk, block in sampled_blocks(recording, params.n_sampled_blocks, 0, "zero")
-    }
     near = nearest_channels(
         recording.neighbors(params.whitening_radius_um), recording.probe.positions, MAX_WHITENING_CHANNELS
     )
+    parts = {
+        chunk.name: delayed(_noise_sums, name="noise", pure=False)(block, near, around, clean, thin)
+        for chunk, block in sampled_blocks(recording, params.n_sampled_blocks, 0, "zero")
+    }
     bad, floor = clean.scale.bad, params.whitening_floor
-    return LazyParts(parts, params, 2, lambda table: _whitening(table, near, bad, floor), reads_traces=True)
+    return LazyParts(parts, params, 3, lambda table: _whitening(table, near, bad, floor), reads_traces=True)
 
 
 def measure_spectrum(clean: Clean, noise: Noise, params: PreprocessParams, backend: str) -> LazyParts:
@@ -168,8 +179,37 @@ def _lags(table: Mapping[str, Any]) -> np.ndarray:
     return lags if lags[0] > 0 else np.eye(1, len(lags))[0]
 
 
-def _noise_sums(block: np.ndarray, around: int, clean: Clean, thin: int) -> dict[str, np.ndarray]:
-    """Sums of products over samples quiet on both channels, and the number of such samples."""
+def pairs_of(near: np.ndarray) -> np.ndarray:
+    """(2, n_pairs) channels that lie in a neighbourhood together, the lower one first; sorted. No channel more than a
+    few: their number grows with the channels, not with the square.
+
+    Parameters
+    ----------
+    near : (n_channels, n_neighbors), padded with n_channels
+    """
+    n_channels = len(near)
+    found = []
+    for channels in np.array_split(near.astype(np.int64), max(1, n_channels // CHANNELS_AT_ONCE)):
+        low = np.minimum(channels[:, :, None], channels[:, None])
+        high = np.maximum(channels[:, :, None], channels[:, None])
+        found.append(np.unique((low * n_channels + high)[high < n_channels]))
+    return np.stack(np.divmod(np.unique(np.concatenate(found)), n_channels))
+
+
+def sums_of_pairs(x: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """(n_pairs,) float64: sums of the products of two columns, of some columns at a time with those they pair with."""
+    if x.shape[1] <= CHANNELS_AT_ONCE:
+        return (x.T @ x)[*pairs].astype(np.float64)
+    sums = np.empty(pairs.shape[1])
+    edges = np.searchsorted(pairs[0], np.arange(0, x.shape[1] + CHANNELS_AT_ONCE, CHANNELS_AT_ONCE))
+    for first, last in pairwise(edges):
+        (low, row), (high, column) = (np.unique(some, return_inverse=True) for some in pairs[:, first:last])
+        sums[first:last] = (x[:, low].T @ x[:, high])[row, column]
+    return sums
+
+
+def _noise_sums(block: np.ndarray, near: np.ndarray, around: int, clean: Clean, thin: int) -> dict[str, np.ndarray]:
+    """Sums of products over samples quiet on both channels of a pair, and the number of such samples."""
     from scipy.ndimage import maximum_filter1d
 
     x = on_host(clean.to_sd(block))
@@ -177,22 +217,24 @@ def _noise_sums(block: np.ndarray, around: int, clean: Clean, thin: int) -> dict
     x = x[::thin]
     quiet = ((loud[::thin] == 0) & (x != 0).any(axis=1, keepdims=True)).astype(np.float32)
     x = x * quiet
-    products, counts = x.T @ x, quiet.T @ quiet
-    return {"products": products[None].astype(np.float64), "counts": counts[None].astype(np.float64)}
+    pairs = pairs_of(near)
+    return {"products": sums_of_pairs(x, pairs)[None], "counts": sums_of_pairs(quiet, pairs)[None]}
 
 
 def _whitening(table: Mapping[str, Any], near: np.ndarray, bad: np.ndarray, floor: float) -> Noise:
     """Rows of the symmetric inverse root of each channel's local noise covariance."""
     products, counts = (np.asarray(table[name][:]).sum(axis=0) for name in ("products", "counts"))
-    covariance = np.where(counts > 100, products / np.maximum(counts, 1), np.eye(len(products)))
-    n_channels = len(covariance)
+    n_channels, (low, high) = len(near), pairs_of(near)
+    alike = (low == high).astype(np.float64)
+    covariance, pair_keys = np.where(counts > 100, products / np.maximum(counts, 1), alike), low * n_channels + high
     filters = np.zeros(near.shape, np.float32)
     for c in range(n_channels):
         members = near[c][near[c] < n_channels]
         members = members[~bad[members]]
         if bad[c]:
             continue
-        local = covariance[np.ix_(members, members)]
+        keys = np.minimum(members[:, None], members) * n_channels + np.maximum(members[:, None], members)
+        local = covariance[np.searchsorted(pair_keys, keys)]
         values, vectors = np.linalg.eigh(local)
         root = np.sqrt(np.maximum(values, 0) + floor * values.mean())
         row = (vectors / root) @ vectors[members.tolist().index(c)]

@@ -79,6 +79,8 @@ def _date(given: str | datetime) -> datetime:
         date = datetime.fromisoformat(given) if isinstance(given, str) else given
     except ValueError as error:
         raise InputError(f"session start {given!r}: give a date such as 2026-05-01T14:30:00+02:00") from error
+    if not isinstance(date, datetime):
+        raise InputError(f"session start {given!r}: give date, time and time zone, such as 2026-05-01T14:30:00+02:00")
     if date.tzinfo is None:
         raise InputError(f"session start {given}: give its time zone, as in {date.isoformat()}+02:00")
     return date

@@ -8,6 +8,23 @@ from typing import Annotated
 import typer
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YASS configuration file (YAML).")]
+OptionalConfigFile = Annotated[
+    Path | None, typer.Argument(metavar="CONFIG", help="YASS configuration file (YAML); optional with --read.")
+]
+Read = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FORMAT:PATH[#STREAM]",
+        help="Sort what SpikeInterface opens: spikeglx, open-ephys, intan, nwb, mearec and more.",
+    ),
+]
+ProbeFile = Annotated[
+    Path | None,
+    typer.Option("--probe", help="Contact positions: .txt, .npy or probeinterface .json [default: the recording's]"),
+]
+Templates = Annotated[
+    Path | None, typer.Option(help="Folder of a sort, or of one curated, whose units are known: they keep their ids.")
+]
 OutputDir = Annotated[
     Path,
     typer.Option("--output-dir", "--output_dir", "-o", help="Where results go, within root_folder unless absolute."),
@@ -34,6 +51,13 @@ Detector = Annotated[
 Model = Annotated[Path | None, typer.Option(help="Folder of networks that yass train wrote [default: the package's]")]
 KeepTraces = Annotated[
     bool, typer.Option("--keep-traces/--delete-traces", help="Keep the preprocessed traces at the end.")
+]
+StoreTraces = Annotated[
+    bool | None,
+    typer.Option(
+        "--store-traces/--recompute-traces",
+        help="Store preprocessed traces, or make them anew whenever they are read [default: resources.store_traces]",
+    ),
 ]
 Complete = Annotated[
     bool, typer.Option("--complete", "-cm", help="Also write the files of YASS 0.10's steps, and keep the traces.")

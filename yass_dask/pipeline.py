@@ -13,9 +13,10 @@ from yass_dask.chunked import Stride
 from yass_dask.cluster import ClusterParams, cluster, gather_units
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.deconvolve import DeconvolveParams, Residual, deconvolve, deconvolve_apart, make_bank
-from yass_dask.detect import DetectParams, Finder, detect
+from yass_dask.detect import DetectParams, Finder, detect, refuse_unfit_networks
 from yass_dask.events import Events
 from yass_dask.features import FeatureParams, Features, choose_peaks, measure_basis, measure_features
+from yass_dask.known import begin_with
 from yass_dask.merge import MergeParams, UnitFacts, find_clusters, gather_pieces, revise
 from yass_dask.motion.following import follow_motion
 from yass_dask.motion.params import MotionParams
@@ -24,6 +25,7 @@ from yass_dask.preprocess import Clean, measure_scale, preprocess
 from yass_dask.projector import Basis
 from yass_dask.refine import Units, first_units, next_units
 from yass_dask.results import finish
+from yass_dask.reuse import known_units
 from yass_dask.session import running
 from yass_dask.sorting import Sorting
 from yass_dask.store import Store
@@ -76,23 +78,28 @@ class SortParams(BaseModel):
 
         return sort_params(load(config).stage_params())
 
+    def refining(self) -> SortParams:
+        """The same for the rounds, which look at surer spikes only."""
+        sure = self.deconvolve.model_copy(update={"log_odds": self.deconvolve.refining_log_odds})
+        return self.model_copy(update={"deconvolve": sure})
+
 
 @overload
 def sort(
     recording: Recording, store: str | Path | Store, params: SortParams | None = None, *, backend: str = "auto",
     client: distributed.Client | Executor | None = None, seed: int = 0, progress: Progress | None = None,
-    wait: Literal[True] = True,
+    templates: Sorting | str | Path | None = None, wait: Literal[True] = True,
 ) -> Sorting: ...  # fmt: skip
 @overload
 def sort(
     recording: Recording, store: str | Path | Store, params: SortParams | None = None, *, backend: str = "auto",
     client: distributed.Client | Executor | None = None, seed: int = 0, progress: Progress | None = None,
-    wait: Literal[False],
+    templates: Sorting | str | Path | None = None, wait: Literal[False],
 ) -> Job: ...  # fmt: skip
 def sort(
     recording: Recording, store: str | Path | Store, params: SortParams | None = None, *, backend: str = "auto",
     client: distributed.Client | Executor | None = None, seed: int = 0, progress: Progress | None = None,
-    wait: bool = True,
+    templates: Sorting | str | Path | None = None, wait: bool = True,
 ) -> Sorting | Job:  # fmt: skip
     """Sort a recording into units; everything is kept in `store`, and a killed sort goes on from there.
 
@@ -105,6 +112,7 @@ def sort(
     client : where it runs: a dask client, an Executor; None takes the current client, else threads
     seed : part of the recipe; no stage draws random numbers at present
     progress : what shows the progress; None shows nothing
+    templates : a sorting, or the folder of one, whose units are known: they keep their ids, others come after them
     wait : False starts a process of its own, which runs on when this one ends, and gives the job at once
 
     Returns
@@ -114,14 +122,15 @@ def sort(
     Raises
     ------
     InputError
-        Bad recording, params or folder.
+        Bad recording, params or folder; templates of other channels.
     """
     params, backend = params or SortParams(), checked(backend)
-    refuse_too_short(recording, params.templates)
+    refuse_unfit(recording, params)
+    known = None if templates is None else known_units(templates, recording, params.preprocess)
     if not wait:
         from yass_dask.jobs import start_sort
 
-        return start_sort(recording, store, params, backend=backend, client=client, seed=seed)
+        return start_sort(recording, store, params, backend=backend, client=client, seed=seed, templates=templates)
     surroundings = running(recording, store, backend=backend, client=client, seed=seed, progress=progress)
     with surroundings as (keep, folder, shown, backend):
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
@@ -133,14 +142,12 @@ def sort(
         some = clean.strided(looked_at(recording, params))
         peaks = keep("detect", detect(some, noise, params.detect, backend))
         basis = keep("basis", measure_basis(clean, matched, peaks, params.features, backend))
-        chosen = keep("chosen", choose_peaks(peaks, params.features))
-        features = keep("features", measure_features(some, matched, chosen, basis, params.features, backend))
-        members = cluster_peaks(keep, "", features, params, backend)
-        means = keep("means", average(some, members, params.templates, backend))
-        units = keep("templates", first_units(means, clean, matched, params.templates))
+        if known is None:
+            units = find_units(keep, some, matched, peaks, basis, params, backend)
+        else:
+            units = keep("templates", begin_with(known, clean, matched, params.templates))
         audit = list(units.audit)
-        sure = params.deconvolve.model_copy(update={"log_odds": params.deconvolve.refining_log_odds})
-        refining = params.model_copy(update={"deconvolve": sure})
+        refining = params.refining()
         for k in range(params.n_refinements):
             some = clean.strided(looked_at(recording, params, k))
             spikes = pursue(keep, f"_{k}", some, matched, units, refining, backend)
@@ -149,6 +156,12 @@ def sort(
             shown.found(units=len(units.templates))
         spikes = pursue(keep, "", clean, matched, units, params, backend)
         return told(shown, finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve, motion))
+
+
+def refuse_unfit(recording: Recording, params: SortParams) -> None:
+    """InputError where a recording does not fit what it is to be sorted by."""
+    refuse_too_short(recording, params.templates)
+    refuse_unfit_networks(recording, params.detect)
 
 
 def told(shown: Progress, sorting: Sorting) -> Sorting:
@@ -164,6 +177,18 @@ def looked_at(recording: Recording, params: SortParams, round_: int | None = Non
         least = LEAST_LAST_S if round_ == params.n_refinements - 1 else LEAST_REFINING_S
         step = max(step, min(int(recording.duration_s / least), MOST_SKIPPED))
     return Stride(max(step, 1), (round_ or 0) % max(step, 1))
+
+
+def find_units(
+    keep: Callable, clean: Clean, noise: Noise, peaks: Events, basis: Basis, params: SortParams, backend: str
+) -> Units:
+    """Clear peaks -> features -> clusters -> their templates."""
+    chosen = keep("chosen", choose_peaks(peaks, params.features))
+    features = keep("features", measure_features(clean, noise, chosen, basis, params.features, backend))
+    members = cluster_peaks(keep, "", features, params, backend)
+    means = keep("means", average(clean, members, params.templates, backend))
+    units: Units = keep("templates", first_units(means, clean, noise, params.templates))
+    return units
 
 
 def cluster_peaks(keep: Callable, round_: str, features: Features, params: SortParams, backend: str) -> Events:
@@ -200,7 +225,7 @@ def refine(
     cleaned, peaks = keep("residual" + round_, look)
     n_looked_at = recording.stride.n_samples(recording.n_samples, recording.block_samples)
     refractory = recording.samples(params.merge.refractory_ms)
-    facts = UnitFacts(templates.ids, units.levels, units.next_id, refractory, n_looked_at)
+    facts = UnitFacts(templates.ids, units.levels, units.next_id, refractory, n_looked_at, units.first_new)
     merging = params.merge.of_share(n_looked_at / recording.n_samples)
     clusters = keep("split" + round_, find_clusters(cleaned, len(templates), params.cluster, backend))
     revision = keep("merge" + round_, revise(cleaned, clusters, spikes, frames, facts, merging, backend))

@@ -18,7 +18,7 @@ from yass_dask.backends import GPU, kernel, on_host
 from yass_dask.chunked import Chunk, LazyParts, LazyTraces, Rows, Stride, blocks, chunk_tasks, joined_traces, read_ahead
 from yass_dask.conditioning import Conditioner, PreprocessParams
 from yass_dask.errors import InputError
-from yass_dask.recording import Boundary, Recording
+from yass_dask.recording import Boundary, ComputedSource, Recording
 
 COUNTS_PER_SD = 64
 """Quantization adds 1/64/sqrt(12) sd of noise; the int16 range is +-512 sd."""
@@ -194,10 +194,9 @@ def preprocess(recording: Recording, scale: Scale, params: PreprocessParams, bac
     Bad channels and excluded periods become zeros.
     """
     conditioner = Conditioner.of(recording, params, backend, bad=np.flatnonzero(scale.bad))
-    bar = params.artifact_sd
-    tasks = chunk_tasks(
-        "preprocess", _clean_chunk, recording, conditioner.halo, scale, conditioner, bar, boundary="edge"
-    )
+    inputs = scale, conditioner, params.artifact_sd
+    tasks = chunk_tasks("preprocess", _clean_chunk, recording, conditioner.halo, *inputs, boundary="edge")
+    anew = ComputedSource(recording, _clean_chunk, conditioner.halo, inputs, "edge")
 
     def reopen(source: Any) -> Clean:
         gain = recording.gain_to_uv
@@ -206,7 +205,7 @@ def preprocess(recording: Recording, scale: Scale, params: PreprocessParams, bac
         blocks = recording.part_blocks or recording.chunk_blocks
         return Clean(replace(recording, source=source, gain_to_uv=kept, chunk_blocks=blocks), scale, backend)
 
-    return LazyTraces(joined_traces(tasks, recording, np.int16), params, 2, reopen)
+    return LazyTraces(joined_traces(tasks, recording, np.int16), params, 2, reopen, unstored=anew)
 
 
 def _clean_chunk(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from yass_dask.sources import (
     ZarrSource,
     check_dtype,
 )
+
+if TYPE_CHECKING:
+    from yass_dask.config.reading import Reading
 
 PathLike = str | os.PathLike[str]
 __all__ = ["ZarrSource", "from_array", "from_config", "from_spikeinterface", "read_binary", "read_zarr"]
@@ -124,6 +127,24 @@ def from_spikeinterface(recording: Any) -> Recording:
         None if gains is None else np.asarray(gains, dtype=np.float64),
         np.asarray(recording.get_channel_ids()),
     )
+
+
+def read_by_spikeinterface(reading: Reading, geometry: Any = None) -> Recording:
+    """Open whatever SpikeInterface opens, see `spikeinterface.reading`.
+
+    Raises
+    ------
+    InputError
+        SpikeInterface is not installed, or cannot open it.
+    """
+    try:
+        from yass_dask.spikeinterface.reading import open_reading
+    except ImportError as error:
+        raise InputError(
+            f"{reading.format}:{reading.path} is opened by SpikeInterface, which cannot be imported ({error}); "
+            "pip install 'yass-dask[spikeinterface]'"
+        ) from error
+    return open_reading(reading, geometry)
 
 
 def _with_probe(source: Source, sampling_rate: float, geometry: Any, gain_to_uv: Any) -> Recording:

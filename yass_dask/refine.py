@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from yass_dask.chunked import LazyParts
+from yass_dask.duplicates import levels, without_duplicates
 from yass_dask.events import Events
-from yass_dask.matching import LowRank, distances, low_rank, noise_levels, pair_overlaps, pairs
 from yass_dask.merge import Revision
 from yass_dask.noise import Noise
 from yass_dask.preprocess import Clean
@@ -29,12 +29,10 @@ from yass_dask.templates import (
     local_channels,
 )
 
-MAX_DUPLICATE_SHARE = 0.5
-"""Templates that differ by more than this share of the smaller one's norm are no duplicates, however small."""
 DUPLICATE_LAG_MS = 1.0
 PARTNER_MS = 0.4
-DUPLICATE_SCALE = 1.2
-"""... nor those whose sizes differ by more than this factor."""
+KNOWN_COUNT = 50
+"""What is known of a unit from another sort counts as so many spikes when its template is averaged again."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,8 @@ class Units:
     """Lines {unit, action, into, reason}, in the order of the decisions; action is found, split, merge or drop"""
     stored: StoredTemplates | None = None
     """The same templates, on disk"""
+    first_new: int = 0
+    """Units of lower ids are known from another sort"""
 
     @property
     def handle(self) -> Templates | StoredTemplates:
@@ -59,7 +59,7 @@ class Units:
 def first_units(averages: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams) -> LazyParts:
     """Units of the first clusters, duplicates joined; opens as Units."""
     return LazyParts.one(
-        "templates", _first_units, averages, clean, noise, params, params=params, version=2, open=open_units
+        "templates", _first_units, averages, clean, noise, params, params=params, version=3, open=open_units
     )
 
 
@@ -76,8 +76,8 @@ def next_units(
     found : averages of clusters in the residual, units that were missed so far
     """
     return LazyParts.one(
-        "templates", _next_units, units.handle, units.next_id, revision, spikes, left, found, clean, noise, params,
-        params=params, version=2, open=open_units,
+        "templates", _next_units, units.handle, units.next_id, units.first_new, revision, spikes, left, found,
+        clean, noise, params, params=params, version=3, open=open_units,
     )  # fmt: skip
 
 
@@ -85,20 +85,22 @@ def _first_units(
     averages: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams
 ) -> dict[str, np.ndarray]:
     templates, audit = _new(averages.load(), 0, clean, params)
-    return _fields(templates, len(templates), audit, None, clean, noise, params)
+    return stored_fields(templates, len(templates), 0, audit, None, clean, noise, params)
 
 
 def _next_units(
-    stored: Templates | StoredTemplates, next_id: int, revision: Revision, spikes: Events, left: StoredAverages,
-    found: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams,
+    stored: Templates | StoredTemplates, next_id: int, first_new: int, revision: Revision, spikes: Events,
+    left: StoredAverages, found: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     templates = stored.load()
     trains = dict(zip(templates.ids.tolist(), trains_of(spikes.load(), len(templates)), strict=True))
     partners = find_partners(templates, trains, clean.recording.samples(PARTNER_MS))
-    old = refined(left.load(), revision, templates, partners, clean, params)
+    partners = {u: partner for u, partner in partners.items() if templates.ids[u] >= first_new}
+    old = refined(left.load(), revision, templates, partners, first_new, clean, params)
     next_id = max([next_id, *(revision.piece_id + 1).tolist()])
     new, audit = _new(found.load(), next_id, clean, params)
-    return _fields(old.joined(new), next_id + len(new), [*revision.audit, *audit], trains, clean, noise, params)
+    audit = [*revision.audit, *audit]
+    return stored_fields(old.joined(new), next_id + len(new), first_new, audit, trains, clean, noise, params)
 
 
 def trains_of(spikes: Mapping[str, np.ndarray], n_units: int) -> list[np.ndarray]:
@@ -123,14 +125,14 @@ def _new(
     return aligned(averages, ids, clean, params), audit
 
 
-def _fields(
-    templates: Templates, next_id: int, audit: list[dict[str, Any]], trains: dict[int, np.ndarray] | None,
-    clean: Clean, noise: Noise, params: TemplatesParams,
+def stored_fields(
+    templates: Templates, next_id: int, first_new: int, audit: list[dict[str, Any]],
+    trains: dict[int, np.ndarray] | None, clean: Clean, noise: Noise, params: TemplatesParams,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """What the store keeps of Units."""
     lag = clean.recording.samples(DUPLICATE_LAG_MS)
-    kept, lines = without_duplicates(templates.without_noise(), noise, params, lag)
-    kept, sums = without_sums(kept, noise, lag, trains)
+    kept, lines = without_duplicates(templates.without_noise(), noise, params, lag, first_new)
+    kept, sums = without_sums(kept, noise, lag, trains, first_new)
     return {
         "waveforms": kept.waveforms,
         "channels": kept.channels,
@@ -140,15 +142,17 @@ def _fields(
         "n_channels": np.array([kept.n_channels]),
         "levels": levels(kept, noise),
         "next_id": np.array([next_id]),
+        "first_new": np.array([first_new]),
         "audit": np.frombuffer(json.dumps([*audit, *lines, *sums]).encode(), np.uint8),
     }
 
 
 def open_units(table: Mapping[str, Any]) -> Units:
     """Units of the fields that the store kept."""
-    levels, next_id, audit = (np.asarray(table[name][:]) for name in ("levels", "next_id", "audit"))
+    levels, audit = (np.asarray(table[name][:]) for name in ("levels", "audit"))
+    next_id, first_new = (int(table[name][0]) for name in ("next_id", "first_new"))
     stored = StoredTemplates(table)
-    return Units(stored.load(), levels, int(next_id[0]), json.loads(audit.tobytes()), stored)
+    return Units(stored.load(), levels, next_id, json.loads(audit.tobytes()), stored, first_new)
 
 
 # --- old units ---
@@ -159,13 +163,14 @@ def refined(
     revision: Revision,
     templates: Templates,
     partners: Mapping[int, tuple[int, int]],
+    first_new: int,
     clean: Clean,
     params: TemplatesParams,
 ) -> Templates:
     """Templates of the groups: each piece's old template plus the mean its spikes left over, joined by count.
 
-    Pieces of a group are brought to the time of its largest piece first. A unit with a partner (`find_partners`) gets
-    the partner's template as well.
+    Pieces of a group are brought to the time of its largest piece, or of its known one, first. A unit with a partner
+    (`find_partners`) gets the partner's template as well. Units of ids below `first_new` are known.
     """
     counts = np.zeros(len(revision.piece_unit), np.int64)
     counts[: len(left.n_spikes)] = left.n_spikes
@@ -174,24 +179,42 @@ def refined(
     shape = (n_groups, templates.n_samples + 2 * left.margin, templates.channels.shape[1])
     waveforms, main = np.zeros(shape, np.float32), np.zeros(n_groups, np.int32)
     total, ids = np.zeros(n_groups, np.int64), np.zeros(n_groups, np.int64)
+    sizes = _sizes(revision, templates.ids, first_new)
     for group in range(n_groups):
         members = np.flatnonzero(revision.piece_group == group)
-        anchor = members[np.argmax(revision.piece_count[members])]
+        known = revision.piece_id[members] < first_new
+        anchor = members[np.argmax(np.where(known, np.inf, revision.piece_count[members]))]
         main[group] = templates.channels[revision.piece_unit[anchor], 0]
         ids[group] = revision.piece_id[anchor]
         total[group] = counts[members].sum()
         cleaned = {p: _cleaned(p, left, revision, templates, local[main[group]]) for p in members}
         for p in members:
             lag = 0 if p == anchor else _best_lag(cleaned[anchor], cleaned[p], left.margin)
-            waveforms[group] += counts[p] * np.roll(cleaned[p], lag, axis=0)
+            waveforms[group] += counts[p] * sizes[p] * np.roll(cleaned[p], lag, axis=0)
+        if known.any():
+            there = _template(revision.piece_unit[anchor], left.margin, templates, local[main[group]])
+            waveforms[group] += KNOWN_COUNT * there
+            total[group] += KNOWN_COUNT
         waveforms[group] /= max(total[group], 1)
         if (partner := partners.get(int(revision.piece_unit[anchor]))) is not None:
-            whole = np.pad(templates.waveforms[partner[0]], ((left.margin, left.margin), (0, 0)))
-            there = _on_channels(whole, templates.channels[partner[0]], local[main[group]], templates.n_channels)
+            there = _template(partner[0], left.margin, templates, local[main[group]])
             waveforms[group] += np.roll(there, partner[1], axis=0)
     order = np.argsort(ids, kind="stable")
     averages = Averages(waveforms[order], main[order], total[order], left.margin)
     return aligned(averages, ids[order], clean, params)
+
+
+def _sizes(revision: Revision, ids: np.ndarray, first_new: int) -> np.ndarray:
+    """(n_pieces,) size of pieces of known units that are others, relative to those: what is averaged is x / a.
+
+    A new neuron that fires beside a known one is found at some size of that one's template, not at its own.
+    """
+    sizes, of = np.ones(len(revision.piece_unit), np.float32), ids[revision.piece_unit]
+    strangers = np.flatnonzero((of < first_new) & (of != revision.piece_id))
+    if len(strangers):
+        piece, amplitude = (np.asarray(revision.members[name][:]) for name in ("unit_index", "amplitude"))
+        sizes[strangers] = [np.median(amplitude[piece == p]) for p in strangers]
+    return sizes
 
 
 def _cleaned(p: Any, left: Averages, revision: Revision, templates: Templates, wanted: np.ndarray) -> np.ndarray:
@@ -201,6 +224,12 @@ def _cleaned(p: Any, left: Averages, revision: Revision, templates: Templates, w
     if p < len(left.waveforms):
         piece = piece + left.waveforms[p]
     return _on_channels(piece, templates.channels[unit], wanted, templates.n_channels)
+
+
+def _template(unit: Any, margin: int, templates: Templates, wanted: np.ndarray) -> np.ndarray:
+    """A template with a margin of zeros, on the wanted channels."""
+    whole = np.pad(templates.waveforms[unit], ((margin, margin), (0, 0)))
+    return _on_channels(whole, templates.channels[unit], wanted, templates.n_channels)
 
 
 def _on_channels(waveform: np.ndarray, channels: np.ndarray, wanted: np.ndarray, n_channels: int) -> np.ndarray:
@@ -216,62 +245,3 @@ def _best_lag(reference: np.ndarray, other: np.ndarray, reach: int) -> int:
     lags = np.arange(-reach, reach + 1)
     scores = [float((reference * np.roll(other, lag, axis=0)).sum()) for lag in lags]
     return int(lags[int(np.argmax(scores))])
-
-
-# --- duplicates and nothing ---
-
-
-def levels(templates: Templates, noise: Noise) -> np.ndarray:
-    """(n_units,) distance of each template from nothing, in standard deviations of the noise along it."""
-    ranked = low_rank(templates, noise, 5, templates.n_channels)
-    signal = np.maximum(ranked.norms - ranked.doubt, 0)
-    return np.sqrt(signal / np.maximum(noise_levels(ranked, noise), 1e-9))
-
-
-def without_duplicates(
-    templates: Templates, noise: Noise, params: TemplatesParams, max_lag: int
-) -> tuple[Templates, list[dict[str, Any]]]:
-    """Join templates that differ by less than noise would show; drop those too small to be told from nothing.
-
-    Joins go from the nearest pair on; the template of more spikes stands for both. Returns the audit as well.
-    """
-    ranked = low_rank(templates, noise, 5, templates.n_channels)
-    sd = np.sqrt(np.maximum(noise_levels(ranked, noise), 1e-9))
-    root = np.arange(len(templates))
-    itself = root.copy()
-    audit: list[dict[str, Any]] = []
-    for distance, u, v in _close_pairs(ranked, templates.n_channels, sd, params, max_lag):
-        a, b = int(root[u]), int(root[v])
-        if a == b:
-            continue
-        larger, smaller = (a, b) if templates.n_spikes[a] >= templates.n_spikes[b] else (b, a)
-        root[root == smaller] = larger
-        audit.append(
-            {"unit": int(templates.ids[smaller]), "action": "merge", "into": int(templates.ids[larger]),
-             "reason": f"templates {distance:.1f} noise sd apart"}
-        )  # fmt: skip
-    height = np.abs(templates.waveforms).max(axis=(1, 2), initial=0)
-    kept = np.flatnonzero((root == itself) & (height >= params.min_peak_sd))
-    for u in np.flatnonzero((root == itself) & (height < params.min_peak_sd)).tolist():
-        audit.append(
-            {"unit": int(templates.ids[u]), "action": "drop", "into": None,
-             "reason": f"peak of {height[u]:.1f} sd, less than {params.min_peak_sd:g}"}
-        )  # fmt: skip
-    return templates.select(kept), audit
-
-
-def _close_pairs(
-    ranked: LowRank, n_channels: int, sd: np.ndarray, params: TemplatesParams, max_lag: int
-) -> list[tuple[float, int, int]]:
-    """(distance, u, v) of pairs nearer than the params allow, the nearest first."""
-    start, other = pairs(ranked, n_channels)
-    overlaps = pair_overlaps(ranked, start, other, n_channels)
-    distance, _ = distances(ranked, start, other, overlaps, max_lag, DUPLICATE_SCALE)
-    unit = np.repeat(np.arange(len(start) - 1), np.diff(start))
-    norm = np.sqrt(np.minimum(ranked.norms[unit], ranked.norms[other]))
-    in_sd = distance / np.sqrt(sd[unit] * sd[other])
-    close = (distance < params.duplicate_share * norm) | (
-        (in_sd < params.duplicate_sd) & (distance < MAX_DUPLICATE_SHARE * norm)
-    )
-    close &= unit < other
-    return sorted(zip(in_sd[close].tolist(), unit[close].tolist(), other[close].tolist(), strict=True))

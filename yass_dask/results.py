@@ -19,7 +19,7 @@ from yass_dask.motion.displacement import Motion
 from yass_dask.motion.joining import join_divided
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.refine import Units, trains_of
-from yass_dask.sorting import Sorting
+from yass_dask.sorting import Sorting, SpreadTemplates, read_templates
 from yass_dask.store.disk import readable_errors
 from yass_dask.verdicts import coincident
 
@@ -34,6 +34,10 @@ GOOD_LEVEL = 6.0
 NOISE_LEVEL = 5.0
 LOCATION_RADIUS_UM = 100.0
 MOTION_FOLDER = "motion"
+ORIGINS = dict.fromkeys(("found", "split"), "a cluster of its own that pursuit confirmed") | {
+    "known": "known from another sort, and found here"
+}
+"""Actions of the audit that a unit begins with, and why one stands that does"""
 
 
 def finish(
@@ -53,7 +57,8 @@ def finish(
     fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_samples)
     likely = fields["log_odds"] >= fits.least[fields["unit_index"]]
     fields = {name: values[likely] for name, values in fields.items()}
-    heights_uv = np.abs(templates.dense() * clean.unit_per_sd).max(axis=(1, 2), initial=0)
+    in_uv = templates.waveforms * np.append(clean.unit_per_sd, 0)[templates.channels][:, None, :]
+    heights_uv = np.abs(in_uv).max(axis=(1, 2), initial=0)
     joined = {} if motion is None or motion.is_none else divided(fields, units, clean, motion)
     fields, fits = together(fields, joined, heights_uv), surest(fits, joined)
     dropped = last_drops(fields, units, fits, clean, params)
@@ -63,7 +68,7 @@ def finish(
     kept = np.array([u for u in range(len(templates)) if u not in dropped], np.int64)
     mine = np.isin(fields["unit_index"], kept)
     fields = {name: values[mine] for name, values in fields.items()}
-    waveforms = templates.dense()[kept] * clean.unit_per_sd
+    waveforms: Any = SpreadTemplates(in_uv[kept].astype(np.float32), templates.channels[kept], templates.n_channels)
     height = np.abs(templates.waveforms).max(axis=(1, 2), initial=0)
     unit_height = heights_uv[kept]
     row = np.searchsorted(kept, fields["unit_index"])
@@ -89,7 +94,7 @@ def finish(
         trace_gain=clean.unit_per_sd / COUNTS_PER_SD,
     )
     write_motion(motion, folder / MOTION_FOLDER)
-    return replace(sorting, path=sorting.write(folder))
+    return replace(sorting, path=sorting.write(folder), templates=read_templates(folder))
 
 
 def write_motion(motion: Motion | None, folder: Path) -> None:
@@ -105,10 +110,13 @@ def divided(fields: Mapping[str, np.ndarray], units: Units, clean: Clean, motion
     n_units, recording = len(units.templates), clean.recording
     depths = recording.probe.positions[units.templates.main_channels(clean.unit_per_sd), 1]
     near = np.stack([_share_a_channel(units, u) for u in range(n_units)]) if n_units else np.zeros((0, 0), bool)
-    trains, waveforms = trains_of(fields, n_units), units.templates.dense()
+    templates = units.templates
+    waveforms = SpreadTemplates(templates.waveforms, templates.channels, templates.n_channels)
+    trains = trains_of(fields, n_units)
+    known = units.templates.ids < units.first_new
     return join_divided(
-        trains, waveforms, depths, near | near.T, motion, recording.n_samples, recording.sampling_rate
-    )  # fmt: skip
+        trains, waveforms, depths, near | near.T, motion, recording.n_samples, recording.sampling_rate, known
+    )
 
 
 def together(
@@ -249,12 +257,14 @@ def _location(u: int, units: Units, clean: Clean, main: int) -> tuple[float, flo
 def audit_table(rows: list[dict[str, Any]], audit: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for every unit there ever was: kept, merged or dropped, where it came from and why it ended so."""
     origin: dict[int, str] = {}
+    why: dict[int, str] = {}
     taken: dict[int, list[int]] = {}
     end: dict[int, dict[str, Any]] = {}
     for line in audit:
         unit = line["unit"]
-        if line["action"] in ("found", "split"):
+        if line["action"] in ORIGINS:
             origin[unit] = line["reason"]
+            why[unit] = ORIGINS[line["action"]]
         else:
             end[unit] = line
             if line["action"] == "merge":
@@ -264,10 +274,9 @@ def audit_table(rows: list[dict[str, Any]], audit: list[dict[str, Any]]) -> list
     for unit in sorted(set(origin) | set(kept)):
         row = {"unit_id": unit, "origin": origin.get(unit, "")}
         if unit in kept:
-            joined = taken.get(unit, [])
-            why = "a cluster of its own that pursuit confirmed"
-            why += f"; units {', '.join(map(str, joined))} were merged into it" if joined else ""
-            table.append({**kept[unit], **row, "state": "kept", "merged_into": None, "why": why})
+            joined, said = taken.get(unit, []), why.get(unit, ORIGINS["found"])
+            said += f"; units {', '.join(map(str, joined))} were merged into it" if joined else ""
+            table.append({**kept[unit], **row, "state": "kept", "merged_into": None, "why": said})
         else:
             line = end.get(unit, {"action": "drop", "into": None, "reason": "no spikes were left"})
             state = {"merge": "merged", "drop": "dropped"}[line["action"]]

@@ -20,6 +20,7 @@ from yass_dask.runtime import Executor, choose
 from yass_dask.runtime.devices import Workers, choose_backend
 from yass_dask.sources import files_of
 from yass_dask.store import Keep, Store
+from yass_dask.store.disk import readable_errors
 from yass_dask.store.stage import backend_of
 
 if TYPE_CHECKING:
@@ -78,12 +79,13 @@ def running(
             "stages": opened.timings(),
         }
         write_metadata(opened.path, facts)
+        with readable_errors(opened.path):
+            opened.seal(keep.recipes)
 
 
 def write_metadata(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write metadata.yaml: versions, the machine, and the facts of a run."""
     from yass_dask.config.text import dump
-    from yass_dask.store.disk import readable_errors
 
     versions = {name: version(name) for name in PACKAGES}
     machine = {

@@ -35,7 +35,7 @@ N_SWEEPS = 2
 
 
 def without_sums(
-    templates: Templates, noise: Noise, reach: int, trains: Mapping[int, np.ndarray] | None
+    templates: Templates, noise: Noise, reach: int, trains: Mapping[int, np.ndarray] | None, first_new: int = 0
 ) -> tuple[Templates, list[dict[str, Any]]]:
     """Drop templates that others, of several times the spikes each, explain: together, or one but for a small part.
 
@@ -47,6 +47,7 @@ def without_sums(
     ----------
     reach : samples within which spikes are at the same time
     trains : spikes of the units by id, as far as they were pursued (others explain nothing); None: none was yet
+    first_new : units of lower ids are known from another sort and stay
     """
     if len(templates) < 2:
         return templates, []
@@ -58,7 +59,8 @@ def without_sums(
     counts = templates.n_spikes.copy()
     if trains is not None:
         counts[pursued] = [len(trains[int(unit)]) for unit in templates.ids[pursued]]
-    for u in np.argsort(counts, kind="stable").tolist():
+    order = np.argsort(counts, kind="stable")
+    for u in order[templates.ids[order] >= first_new].tolist():
         usable = kept & pursued & (counts * of_several[-1][0] >= max(counts[u], 1))
         found, left = explain(bank, u, usable)
         if len(found.unit) == 0 or found.amplitude.min() < MIN_AMPLITUDE:

@@ -57,6 +57,8 @@ class StoredFrames:
 MAX_OTHERS = 4
 MAX_SHARE = 0.7
 MAX_LAG_MS = 1.0
+MOST_SUPPORT = 512
+"""No whitened template reaches so many channels."""
 MAX_SCALE = 3.0
 """Units are compared whose templates are alike up to a factor: a bursting cell's spikes become smaller."""
 
@@ -93,7 +95,7 @@ def frames_of(
     max_distance : whitened noise standard deviations; beyond, two units are never compared
     max_lag : samples
     """
-    ranked = low_rank(templates, noise, 5, templates.n_channels)
+    ranked = low_rank(templates, noise, 5, min(templates.n_channels, MOST_SUPPORT))
     start, other = pairs(ranked, templates.n_channels)
     overlaps = pair_overlaps(ranked, start, other, templates.n_channels)
     distance, lag = distances(ranked, start, other, overlaps, max_lag, MAX_SCALE)
@@ -108,7 +110,7 @@ def frames_of(
     kept = order[rank <= MAX_OTHERS]
     main = templates.main_channels(np.ones(templates.n_channels))
     channels = near[main] if len(main) else near[:0]
-    matrix = np.pad(noise.matrix(), ((0, 0), (0, 1)))
+    matrix = noise.sparse_matrix()
     own = np.stack([_seen(templates, noise, matrix, basis, u, channels[v], d) for u, v, d in zip(
         unit[kept], other[kept], lag[kept], strict=True)]) if len(kept) else np.zeros(
         (0, near.shape[1], basis.project.shape[1]), np.float32)  # fmt: skip
@@ -116,11 +118,12 @@ def frames_of(
 
 
 def _seen(
-    templates: Templates, noise: Noise, matrix: np.ndarray, basis: Basis, unit: int, channels: np.ndarray, lag: int
+    templates: Templates, noise: Noise, matrix: Any, basis: Basis, unit: int, channels: np.ndarray, lag: int
 ) -> np.ndarray:
     """(n_local, n_components) features of a unit's template on other channels, `lag` samples later."""
     local = templates.channels[unit] < templates.n_channels
-    white = templates.waveforms[unit][:, local] @ matrix[templates.channels[unit][local]][:, channels]
+    mixing = np.pad(matrix[templates.channels[unit][local]].toarray(), ((0, 0), (0, 1)))
+    white = templates.waveforms[unit][:, local] @ mixing[:, channels]
     white = noise.along_time(np.pad(white, ((noise.reach, noise.reach), (0, 0))))
     times = noise.reach + templates.peak + lag - basis.before + np.arange(len(basis.project))
     inside = (times >= 0) & (times < len(white))

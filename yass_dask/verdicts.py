@@ -31,6 +31,8 @@ class UnitFacts:
     """samples"""
     n_samples: int
     """of the recording, as far as it was pursued"""
+    first_new: int = 0
+    """units of lower ids are known from another sort"""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,26 @@ def compare(
                 valley = separation(a, b, backend)
                 verdicts.append(Verdict(float(distance), int(p), int(q), valley, bursts))
     return sorted(verdicts)
+
+
+def most_alike(
+    mine: Mapping[str, np.ndarray], clusters: np.ndarray, frames: Frames, facts: UnitFacts
+) -> dict[int, int]:
+    """Of each known unit (its row) the cluster whose spikes are most like its template.
+
+    Parameters
+    ----------
+    mine : spikes in their own units' frames
+    clusters : (n_spikes,) cluster of each within its unit
+    """
+    templates, mains = frames.own[frames.unit == frames.other], {}
+    for unit in np.flatnonzero(facts.ids < facts.first_new).tolist():
+        members = np.flatnonzero((mine["unit_index"] == unit) & (clusters >= 0))
+        labels = np.unique(clusters[members])
+        medians = [np.median(mine["features"][members[clusters[members] == k]], axis=0) for k in labels]
+        if len(labels) > 1:
+            mains[unit] = int(labels[np.argmin([np.linalg.norm(one - templates[unit]) for one in medians])])
+    return mains
 
 
 def same_shape(a: np.ndarray, b: np.ndarray) -> bool:

@@ -40,8 +40,8 @@ Made by `make bench-scheduling` from scheduling.jsonl: a simulation, no run on s
   has anything to do.
 - Disks: so many GB/s for all workers together, for int16 as it is, each block read once a stage: an assumption.
 - Workers: as fast as that one core, whatever their number on a host; none is lost; kernels are compiled. Memory is
-  taken to be there. For 10,000 channels it is not, as things are: the noise's sums over all pairs of channels have
-  1.6 GB a sampled block, of which the client adds up 24 at once, and 5000 dense templates have 22 GB.
+  taken to be there: the noise's sums and the templates of 10,000 channels are held by neighbourhoods, which grows with
+  the channels (tests/test_needs.py); no sort of so many was run. Of 5000 units templates.npy has 22 GB of disk.
 """
 
 

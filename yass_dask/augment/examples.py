@@ -37,7 +37,8 @@ class Windows(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """Training sets. Waveforms are (n, n_window, n_neighbors), those of the denoiser (n, n_window)."""
+    """Training sets. Waveforms are (n, n_window, n_neighbors), in the triage's of its own sizes; those of the denoiser
+    (n, n_window)."""
 
     x_detect: np.ndarray
     y_detect: np.ndarray
@@ -103,9 +104,16 @@ def label(
 
 
 def examples(
-    planted: Planted, rows: np.ndarray, channels: np.ndarray, windows: Windows, *, sampling_rate: float, seed: int
-) -> Examples:
-    """Training sets from the candidates (rows, channels) of planted traces."""
+    planted: Planted, rows: np.ndarray, channels: np.ndarray, windows: Windows, *, sampling_rate: float, seed: int,
+    triage: Windows | None = None,
+) -> Examples:  # fmt: skip
+    """Training sets from the candidates (rows, channels) of planted traces.
+
+    Parameters
+    ----------
+    triage : what the triage sees; None: the same windows. What is clean is told by `windows`: around them, too, the
+        triage sees where a neighbouring spike comes from or goes to.
+    """
     draw = np.random.default_rng(seed)
     kind, spike = label(planted, rows, channels, sampling_rate)
     yes, no = np.flatnonzero(kind == SPIKE), np.flatnonzero(kind == NOT_SPIKE)
@@ -120,12 +128,15 @@ def examples(
     clean = others <= np.maximum(CLEAN_SHARE * size, CLEAN_SD)
     collided = others >= np.maximum(COLLIDED_SHARE * size, COLLIDED_SD)
     told = clean | collided
+    seen = x[: len(yes)][told]
+    if triage is not None:
+        seen = _resampled(cut(planted.traces, rows[yes[told]], channels[yes[told]], triage), triage)
     # One of a window's channels: the main one every second time, so that it counts as much as all others.
     pick = np.where(draw.random(len(yes)) < 0.5, 0, draw.integers(0, x.shape[2], len(yes)))
     pick = np.where(windows.channels[channels[yes], pick] < planted.traces.shape[1], pick, 0)
     some = np.flatnonzero(~collided | (draw.random(len(yes)) < DENOISED_COLLISIONS))
     return Examples(
-        x, (np.arange(len(chosen)) < len(yes)).astype(np.int8), x[: len(yes)][told], clean[told].astype(np.int8),
+        x, (np.arange(len(chosen)) < len(yes)).astype(np.int8), seen, clean[told].astype(np.int8),
         x[some, :, pick[some]], _resampled(own[some], windows)[np.arange(len(some)), :, pick[some]],
         len(no) / max(len(few), 1),
     )  # fmt: skip

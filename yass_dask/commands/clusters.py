@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from yass_dask.commands.sorting import SortOptions, batch_of, check, describe_plan, output_folder, plan_of, run_sort
+from yass_dask.commands.sorting import SortOptions, batch_of, check, describe, output_folder, plan_of, run_sort
 
 
 def run_dry(options: SortOptions) -> str:
@@ -18,7 +18,7 @@ def run_dry(options: SortOptions) -> str:
     plan = plan_of(job.config, job.recording, job.cluster)
     batch = batch_of(job.cluster, plan)
     script = [] if batch is None else [f"{batch.jobs} jobs of this script:", job_script(batch).rstrip()]
-    return "\n".join([describe_plan(plan), *script])
+    return "\n".join([describe(job), *script])
 
 
 def run_slurm_script(options: SortOptions, arguments: Sequence[str]) -> str:

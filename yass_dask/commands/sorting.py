@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yass_dask import backends
+from yass_dask.commands.reading import configured
 
 if TYPE_CHECKING:
     from yass_dask.config import Cluster, Config
     from yass_dask.monitor.progress import Progress
+    from yass_dask.needs import Needs
     from yass_dask.pipeline import SortParams
     from yass_dask.recording import Recording
     from yass_dask.runtime import Plan
@@ -26,14 +28,20 @@ logger = logging.getLogger(__name__)
 
 CONFIG_FILE, METADATA_FILE = "config.yaml", "metadata.yaml"
 CLUSTER_OPTIONS = ("scheduler", "workers", "jobs", "queue", "walltime", "gpus_per_job")
-RECORDED_OPTIONS = ("backend", "seed", "start_s", "end_s")
+RECORDED_OPTIONS = ("backend", "seed", "start_s", "end_s", "templates")
 
 
 @dataclass(frozen=True)
 class SortOptions:
     """What `yass sort` was asked for; None stands for what the configuration says."""
 
-    config: Path | Mapping[str, Any]
+    config: Path | Mapping[str, Any] | None = None
+    read: str | None = None
+    """FORMAT:PATH[#STREAM] of what SpikeInterface opens, in place of the configuration's recordings"""
+    probe: Path | None = None
+    """file of contact positions in place of the configuration's or the recording's"""
+    templates: Path | None = None
+    """folder of a sort, or of one curated, whose units are known"""
     output_dir: Path = Path("tmp/")
     clean: bool = False
     workers: int | None = None
@@ -49,6 +57,7 @@ class SortOptions:
     start_s: float | None = None
     end_s: float | None = None
     keep_traces: bool = True
+    store_traces: bool | None = None
     complete: bool = False
     """Also write the files of YASS's steps."""
     gpu_memory: float | None = None
@@ -68,6 +77,11 @@ class Checked:
     recording: Recording
     cluster: Cluster
 
+    @property
+    def store_traces(self) -> bool:
+        given = self.options.store_traces
+        return self.config.resources.store_traces if given is None else given
+
 
 def run_sort(options: SortOptions, shown: Progress | None = None) -> str:
     """Sort as the options say, into the output folder; `shown` in place of what fits the terminal.
@@ -81,7 +95,7 @@ def run_sort(options: SortOptions, shown: Progress | None = None) -> str:
     from yass_dask.store import Store
 
     job = check(options)
-    store = Store(output_folder(job.config, options.output_dir))
+    store = Store(output_folder(job.config, options.output_dir), store_traces=job.store_traces)
     with store.lock():
         if options.clean:
             store.clean()
@@ -100,7 +114,11 @@ def check(options: SortOptions) -> Checked:
 
         set_tensorflow_config(options.gpu_memory)
     backends.checked(options.backend)
-    loaded = config.load(options.config)
+    loaded = config.load(configured(options.config, options.read, options.probe))
+    if options.complete:
+        from yass_dask.compat.settings import refuse_unknown_waveforms
+
+        refuse_unknown_waveforms(loaded)
     params = config.sort_params(config.override(loaded.stage_params(), options.overrides), "params and --set")
     cluster = config.choose_cluster(loaded, **{name: getattr(options, name) for name in CLUSTER_OPTIONS})
     if cluster.scheduler in ("threads", "sync") and options.backend != "auto":
@@ -135,14 +153,22 @@ def output_folder(config: Config, output_dir: Path) -> Path:
 def _sort(job: Checked, store: Store, shown: Progress | None) -> str:
     from yass_dask.config import format_size
     from yass_dask.monitor import progress
+    from yass_dask.needs import disk_bytes, memory_bytes, one_line, table
     from yass_dask.store.disk import readable_errors
 
-    plan = plan_of(job.config, job.recording, job.cluster)
-    free = store.check_space(plan.disk_bytes)
-    logger.info("%s (%s free)", describe_plan(plan), format_size(free))
+    plan, needs = planned(job)
+    logger.info("what it takes:\n%s", table(needs, plan), extra={"file_only": True})
+    free = store.check_space(disk_bytes(needs))
+    logger.info("%s (%s free)", one_line(needs, plan), format_size(free))
+    limit = job.config.resources.memory_limit
+    if limit is not None and memory_bytes(needs, plan) > limit:
+        logger.warning(
+            "resources.memory_limit is %s; the end of the sort, where all spikes are in memory, may take %s",
+            format_size(limit), format_size(memory_bytes(needs, plan)),
+        )  # fmt: skip
     shown = shown or progress.choose(silent=not job.options.progress)
     try:
-        sorting = _call_sort(job, store, plan, shown)
+        sorting = call_sort(job, store, plan, shown)
     finally:
         shown.close()
     with readable_errors(store.path):
@@ -159,7 +185,8 @@ def _sort(job: Checked, store: Store, shown: Progress | None) -> str:
     )
 
 
-def _call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> Sorting:
+def call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> Sorting:
+    """Sort by the plan, on the workers that the options ask for."""
     from yass_dask.pipeline import sort
     from yass_dask.runtime import Executor
     from yass_dask.runtime.devices import visible_gpus
@@ -181,18 +208,28 @@ def _call_sort(job: Checked, store: Store, plan: Plan, progress: Progress) -> So
             client=opened,
             seed=job.options.seed,
             progress=progress,
+            templates=job.options.templates,
         )
 
 
-def plan_of(config: Config, recording: Recording, cluster: Cluster) -> Plan:
+def planned(job: Checked) -> tuple[Plan, list[Needs]]:
+    """How the sort is cut, and what each step of it will take."""
+    from yass_dask.needs import needs_of
+
+    plan = plan_of(job.config, job.recording, job.cluster, job.store_traces)
+    recording = job.recording.with_chunks(plan.chunk_blocks, plan.part_blocks)
+    return plan, needs_of(recording, job.params, store_traces=job.store_traces)
+
+
+def plan_of(config: Config, recording: Recording, cluster: Cluster, store_traces: bool = True) -> Plan:
     from yass_dask.runtime import plan
 
-    resources = config.resources
+    resources, how = config.resources, {"store_traces": store_traces}
     workers = cluster.workers or resources.processes
     if cluster.scheduler == "slurm":  # each job has a memory of its own
-        return plan(recording, resources.max_memory, None, workers * cluster.jobs, processes=True)
+        return plan(recording, resources.max_memory, None, workers * cluster.jobs, processes=True, **how)
     local = cluster.scheduler == "local"
-    return plan(recording, resources.max_memory, resources.memory_limit, workers, processes=local)
+    return plan(recording, resources.max_memory, resources.memory_limit, workers, processes=local, **how)
 
 
 def batch_of(cluster: Cluster, plan: Plan) -> Batch | None:
@@ -209,15 +246,13 @@ def batch_of(cluster: Cluster, plan: Plan) -> Batch | None:
     )  # fmt: skip
 
 
-def describe_plan(plan: Plan) -> str:
-    """One line: what a sort will take."""
-    from yass_dask.config import format_size
+def describe(job: Checked) -> str:
+    """Lines of text: what each step of a sort will take."""
+    from yass_dask.needs import table
 
-    task, peak, disk = (format_size(size) for size in (plan.bytes_per_task, plan.peak_bytes, plan.disk_bytes))
-    return (
-        f"{plan.n_workers} workers, chunks of {plan.chunk_blocks} blocks, {task} of arrays a task, "
-        f"about {peak} of memory, at most {disk} of disk"
-    )
+    plan, needs = planned(job)
+    traces = [] if job.store_traces else ["no preprocessed traces are stored: they are made whenever they are read"]
+    return "\n".join([*traces, table(needs, plan)])
 
 
 def _write_what_ran(job: Checked, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yass_dask.commands.sorting import CONFIG_FILE, METADATA_FILE, describe_plan, plan_of, stretch
+from yass_dask.commands.sorting import CONFIG_FILE, METADATA_FILE, SortOptions, check, describe, planned, stretch
 from yass_dask.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,13 +91,23 @@ def clean_of_sort(out: Path) -> tuple[Clean, Recording]:
     from yass_dask.store import Store
 
     loaded = config.load(out / CONFIG_FILE)
-    ran = config.text.read_mapping(out / METADATA_FILE)["options"]
-    raw = stretch(loaded.recording(), ran.get("start_s"), ran.get("end_s"))
+    raw = stretch(loaded.recording(), *_stretch_of(out))
     params, store = config.sort_params(loaded.params).preprocess, Store(out)
     backend = "numba"
     # Nothing is computed: the lazy stages are only asked to open what they made.
     scale = measure_scale(raw, params, backend).open(store.open("scale"))
     return preprocess(raw, scale, params, backend).open(store.open(stage_of_traces(out))), raw
+
+
+def _stretch_of(out: Path) -> tuple[float | None, float | None]:
+    """--start and --end of the sort, as its metadata.yaml tells."""
+    from yass_dask.config import text
+
+    ran = text.read_mapping(out / METADATA_FILE).get("options")
+    ends: list[Any] = [ran.get(name) for name in ("start_s", "end_s")] if isinstance(ran, dict) else ["missing"]
+    if not all(end is None or isinstance(end, int | float) for end in ends):
+        raise InputError(f"{out / METADATA_FILE}: tells not how the sort was run (options); sort again")
+    return ends[0], ends[1]
 
 
 def _session_of(path: Path | None) -> dict[str, Any]:
@@ -113,12 +123,9 @@ def _session_of(path: Path | None) -> dict[str, Any]:
     return fields
 
 
-def run_info(config: Path) -> str:
+def run_info(config: Path | None, read: str | None = None, probe: Path | None = None) -> str:
     """What a configuration file says, its recording, and what sorting it takes."""
-    from yass_dask.config import choose_cluster, load
-
-    loaded = load(config)
-    recording = loaded.recording()
-    plan = plan_of(loaded, recording, choose_cluster(loaded))
-    paths = [f"file: {path}" for path in loaded.recording_paths]
-    return "\n".join([*paths, repr(recording.with_chunks(plan.chunk_blocks)), describe_plan(plan)])
+    job = check(SortOptions(config, read, probe))
+    recording = job.recording.with_chunks(planned(job)[0].chunk_blocks)
+    paths = [f"file: {path}" for path in job.config.recording_paths]
+    return "\n".join([*paths, repr(recording), describe(job)])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from yass_dask.arrayfiles import read_npy
 from yass_dask.errors import InputError
 
 if TYPE_CHECKING:
@@ -109,15 +110,7 @@ def read_spike_train(path: Path) -> np.ndarray:
     InputError
         There is none.
     """
-    try:
-        train: np.ndarray = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; give a npy file (n_spikes, 2), sample and unit of each spike"
-        ) from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a npy file of numbers ({error}); write it by numpy.save") from None
-    return train
+    return read_npy(path, "give a npy file (n_spikes, 2), sample and unit of each spike, as numpy.save writes it")
 
 
 def _made(folder: Path) -> Path:

@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from yass_dask.arrayfiles import read_npy, read_npz
 from yass_dask.compat.batch.outputs import check_rule
 from yass_dask.errors import InputError
 from yass_dask.store.disk import read_json, readable_errors, write_json, write_whole
 from yass_dask.store.recipe import differences, plain
 
 _log = logging.getLogger("yass_dask")
+
+_AGAIN = "run the step again with if_file_exists='overwrite'"
 
 Values = Mapping[str, Any]
 
@@ -114,10 +117,9 @@ def save(path: Path, value: Any) -> None:
 def load(path: Path) -> Any:
     """What `save` wrote."""
     if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
+        return read_npy(path, _AGAIN)
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        return read_npz(path, _AGAIN)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -130,10 +132,7 @@ def array_of(value: Any, name: str, ndim: int) -> np.ndarray:
         No such file, or another number of dimensions.
     """
     if isinstance(value, str | Path):
-        try:
-            value = np.load(value, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{name}: {value} cannot be read ({error}); give an array or a .npy file") from error
+        value = read_npy(value, f"{name} should be an array or a .npy file")
     array = np.asarray(value)
     if array.ndim != ndim:
         raise InputError(f"{name} has shape {array.shape}; give an array of {ndim} dimensions, or the path of one")

@@ -55,12 +55,13 @@ def run(
     """
     if set_zero_seed:
         np.random.seed(0)  # noqa: NPY002  # what the caller's own code draws afterwards
+    given = config if isinstance(config, Mapping) else Path(config)
     options = SortOptions(
-        config=config if isinstance(config, Mapping) else Path(config), output_dir=Path(output_dir), clean=clean,
+        config=given, output_dir=Path(output_dir), clean=clean,
         logger_level=logger_level, complete=complete, overrides=_detector(detector),
     )  # fmt: skip
     run_sort(options)
-    folder = output_folder(load(options.config), options.output_dir)
+    folder = output_folder(load(given), options.output_dir)
     with logging_to(folder, logger_level):
         for line in timing_summary(Store(folder).timings()):
             _log.info("%s", line)

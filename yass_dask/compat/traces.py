@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from dask.base import tokenize
 
+from yass_dask.arrayfiles import read_npy
 from yass_dask.compat.batch.about import FileParams, params_of, yaml_of
 from yass_dask.compat.files import digest
 from yass_dask.compat.settings import Settings
@@ -93,7 +94,7 @@ class Standardized:
     def whitening(self) -> np.ndarray | None:
         """Whitening matrix beside the file, None where there is none."""
         beside = self.path.with_name(WHITENING)
-        return np.load(beside, allow_pickle=False) if beside.is_file() else None
+        return read_npy(beside, "run preprocess again") if beside.is_file() else None
 
     def identity(self) -> dict[str, Any]:
         """What of the file, and of the matrix beside it, decides a result."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from yass_dask.config import files, problems, stage_params, text
 from yass_dask.config.models import Cluster, Config, Data, Recordings, Resources
+from yass_dask.config.reading import ReadConfig, filled_in
 from yass_dask.config.sizes import format_size, parse_size
 from yass_dask.config.stage_params import override, sort_params
 from yass_dask.errors import InputError
@@ -42,7 +43,7 @@ def load(config: str | Path | Mapping[str, Any]) -> Config:
     ------
     InputError
         One error that lists all problems: unknown and missing keys, wrong values, missing files, files that
-        do not fit the numbers.
+        do not fit the numbers, a recording that SpikeInterface cannot open (`data.read`).
     """
     if isinstance(config, Mapping):
         return _check(text.plain(config), Path.cwd(), "configuration")
@@ -69,14 +70,20 @@ def choose_cluster(config: Config, **given: Any) -> Cluster:
 
 def _check(raw: dict[str, Any], folder: Path, where: str) -> Config:
     raw = _with_absolute_root(raw, folder)
-    found, checked = [], None
+    model: type[Config] = Config
+    found: list[str] = []
+    checked = None
+    if isinstance(raw.get("data"), dict) and "read" in raw["data"]:
+        model, (raw, found) = ReadConfig, filled_in(raw)
     try:
-        checked = Config.model_validate(raw)
+        checked = model.model_validate(raw)
     except ValidationError as error:
-        found = problems.describe(error, Config)
+        found += problems.describe(error, model)
     if raw.get("params") and isinstance(raw["params"], dict):
         found += stage_params.find_problems(raw["params"])
-    found += files.find_problems(_good_values(Data, raw.get("data")), _good_values(Recordings, raw.get("recordings")))
+    if model is Config:
+        sections = (_good_values(Data, raw.get("data")), _good_values(Recordings, raw.get("recordings")))
+        found += files.find_problems(*sections)
     problems.raise_if_any(found, where)
     assert checked is not None
     return checked

@@ -97,7 +97,7 @@ def _geometry_problems(root: Path, name: str | None, n_channels: int | None) -> 
 
 
 def open_recording(config: Config) -> Recording:
-    """The recording of a configuration, with its bad channels and excluded periods."""
+    """The recording of a configuration, without its bad channels and excluded periods."""
     from yass_dask.readers import read_binary
 
     about = config.recordings
@@ -112,16 +112,20 @@ def open_recording(config: Config) -> Recording:
         offset=about.offset_bytes,
         gain_to_uv=None if gains is None else np.broadcast_to(gains, about.n_channels).astype(np.float64),
     )
+    return with_left_out(recording, about)
+
+
+def with_left_out(recording: Recording, about: Recordings) -> Recording:
+    """The recording without its bad channels and excluded periods."""
     return dataclasses.replace(
         recording,
         bad_channels=about.bad_channels,
-        excluded_samples=_excluded_samples(about, recording.n_samples),
+        excluded_samples=_excluded_samples(about, recording.n_samples, recording.sampling_rate),
     )
 
 
-def _excluded_samples(about: Recordings, n_samples: int) -> tuple[tuple[int, int], ...]:
+def _excluded_samples(about: Recordings, n_samples: int, rate: float) -> tuple[tuple[int, int], ...]:
     """Periods as sample ranges [start, stop), in order, overlapping ones joined, cut at the end."""
-    rate = about.sampling_rate
     joined: list[tuple[int, int]] = []
     for start_s, stop_s in about.excluded_periods_s:
         start, stop = round(start_s * rate), min(round(stop_s * rate), n_samples)

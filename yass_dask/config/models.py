@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -40,7 +39,9 @@ def _several(value: Any) -> Any:
 
 def _n_processes(value: Any) -> Any:
     if value == "max":
-        return len(os.sched_getaffinity(0))
+        from yass_dask.runtime import available_cores
+
+        return available_cores()
     if isinstance(value, str):
         raise ValueError("must be 'max' or a whole number of at least 1")
     return value
@@ -57,6 +58,8 @@ def _real_dtype(name: str) -> str:
 
 
 def _scheduler(name: str) -> str:
+    if "://" in name and "@" in name:
+        raise ValueError("a scheduler's address holds no user or password; see docs/security.md for TLS")
     if name in ("threads", "sync", "local", "slurm") or "://" in name or name.endswith(".json"):
         return name
     raise ValueError(
@@ -106,6 +109,8 @@ class Resources(_Section):
     """number of workers, or max for one per core"""
     memory_limit: Size | None = None
     """most bytes that the whole sort, all its processes together, may take"""
+    store_traces: bool = True
+    """store the preprocessed traces; if not, they are made anew whenever they are read: much less disk, more time"""
 
 
 class Recordings(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -12,6 +13,8 @@ from pydantic.fields import FieldInfo
 from yass_dask.errors import InputError
 
 Model = type[BaseModel]
+_SECRET = re.compile(r"//[^/@\s]+@")
+"""User and password in an address; messages end up in mails."""
 Place = tuple[int | str, ...]
 
 
@@ -25,6 +28,14 @@ def raise_if_any(problems: list[str], where: str) -> None:
 def describe(error: ValidationError, model: Model, prefix: Place = ()) -> list[str]:
     """One line for every problem of a model; `prefix` is the model's own place in the file."""
     return [_describe_one(problem, model, prefix) for problem in error.errors(include_url=False)]
+
+
+def in_one_line(error: ValidationError) -> str:
+    """All problems of values that are in no configuration."""
+    return "; ".join(
+        f"{dotted(problem['loc'])} is {shown(problem['input'])}: {problem['msg']}"
+        for problem in error.errors(include_url=False)
+    )
 
 
 def _describe_one(problem: Any, model: Model, prefix: Place) -> str:
@@ -64,7 +75,7 @@ def dotted(place: Iterable[int | str]) -> str:
 
 def shown(value: Any) -> str:
     """A value as a short text."""
-    words = repr(dict(value) if isinstance(value, Mapping) else value)
+    words = _SECRET.sub("//***@", repr(dict(value) if isinstance(value, Mapping) else value))
     return words if len(words) <= 60 else words[:56] + " ..."
 
 

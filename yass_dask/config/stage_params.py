@@ -33,23 +33,21 @@ def sort_params(raw: Mapping[str, Any], where: str = "params") -> SortParams:
     return SortParams.model_validate(raw)
 
 
-def of_recordings(spatial_radius: float, spike_size_ms: float) -> dict[str, Any]:
-    """What YASS's two keys about waveforms mean for the stages; the `params` section goes before them.
+def of_recordings(spatial_radius: float | None, spike_size_ms: float | None) -> dict[str, Any]:
+    """What YASS's two keys about waveforms mean for the stages (None: nothing); the `params` section goes before them.
 
     `spatial_radius` is how far neighbours reach; a peak excludes others among the neighbours' neighbours, and features
     are taken there: half as far again.
     `spike_size_ms` is the length of the waveform that features describe; a template is twice as long (YASS: 4R + 1
     samples for features of 2R + 1). A third of either lies before the peak.
     """
-    return {
-        "detect": {"radius_um": 1.5 * spatial_radius},
-        "features": {
-            "radius_um": 1.5 * spatial_radius,
-            "before_ms": spike_size_ms / 3,
-            "after_ms": spike_size_ms * 2 / 3,
-        },
-        "templates": {"before_ms": spike_size_ms * 2 / 3, "after_ms": spike_size_ms * 4 / 3},
-    }
+    reach: dict[str, Any] = {} if spatial_radius is None else {"radius_um": 1.5 * spatial_radius}
+    around: dict[str, Any] = {}
+    length: dict[str, Any] = {}
+    if spike_size_ms is not None:
+        around = {"before_ms": spike_size_ms / 3, "after_ms": spike_size_ms * 2 / 3}
+        length = {"before_ms": spike_size_ms * 2 / 3, "after_ms": spike_size_ms * 4 / 3}
+    return {"detect": reach, "features": reach | around, "templates": length}
 
 
 def layered(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

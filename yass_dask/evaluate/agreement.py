@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from yass_dask.arrayfiles import read_npy, read_npz
 from yass_dask.errors import InputError
 from yass_dask.evaluate.matching import Matches, Spikes, count_matches, match_spikes, near_other_unit
 from yass_dask.evaluate.scores import COLLISION_MS, Agreement, UnitAgreement
 
+LARGEST = 2.0**53
 FALSE_SCORE = 0.2
 """A found unit that agrees with no true unit by this much is false."""
 
@@ -87,23 +90,46 @@ def compare_files(output: str | Path, ground_truth: str | Path, sampling_rate: f
     for path in (train_file, Path(ground_truth)):
         if not path.is_file():
             raise InputError(f"{path} not found: give the output folder of a finished sort and a ground truth file")
-    train = np.load(train_file, allow_pickle=False)
-    with np.load(ground_truth, allow_pickle=False) as stored:
-        fields = {name: stored[name] for name in stored.files}
+    train = read_npy(train_file, "sort again, which writes it anew")
+    fields = read_npz(ground_truth, "give an npz file with spike_times and spike_labels")
     missing = {"spike_times", "spike_labels"} - set(fields)
     if missing:
         raise InputError(f"{ground_truth} has no {', '.join(sorted(missing))}: it holds {', '.join(fields)}")
-    rate = sampling_rate or float(fields.get("sampling_rate", 0.0)) or _rate_of_sort(Path(output))
-    truth = Spikes(fields["spike_times"], fields["spike_labels"])
-    return compare(truth, Spikes(train[:, 0], train[:, 1]), rate, snr=fields.get("snr"))
+    rate = sampling_rate or _rate(fields, ground_truth) or _rate_of_sort(Path(output))
+    truth = Spikes(*(_whole(fields[name], f"{ground_truth}: {name}") for name in ("spike_times", "spike_labels")))
+    found = Spikes(*_whole(train, f"{train_file}: it", columns=2).T)
+    return compare(truth, found, rate, snr=_ratios(fields, ground_truth))
+
+
+def _whole(values: np.ndarray, where: str, columns: int | None = None) -> np.ndarray:
+    """Whole numbers, a list of them or rows of some columns, none too large to reckon with."""
+    shape = (len(values) if values.ndim else 0, *([] if columns is None else [columns]))
+    numbers = values.dtype.kind in "iu" or (values.dtype.kind == "f" and np.isfinite(values).all())
+    if values.shape != shape or not numbers or not (np.abs(values.astype(np.float64)) < LARGEST).all():
+        raise InputError(f"{where} has shape {values.shape} and type {values.dtype}: give whole numbers, one a spike")
+    return values.astype(np.int64)
+
+
+def _ratios(fields: Mapping[str, np.ndarray], path: str | Path) -> np.ndarray | None:
+    snr = fields.get("snr")
+    if snr is None or (snr.ndim == 1 and snr.dtype.kind in "iuf"):
+        return snr
+    raise InputError(f"{path}: snr has shape {snr.shape} and type {snr.dtype}: give one number a unit, or leave it out")
+
+
+def _rate(fields: Mapping[str, np.ndarray], path: str | Path) -> float:
+    """Samples per second, 0 where it is not told."""
+    rate = fields.get("sampling_rate", np.zeros(()))
+    if rate.size != 1 or rate.dtype.kind not in "iuf" or not 0 <= rate.item() < LARGEST:
+        raise InputError(f"{path}: sampling_rate is {rate.tolist()!r}: give samples per second, or leave it out")
+    return float(rate.item())
 
 
 def _rate_of_sort(output: Path) -> float:
     path = output / "sorting.npz"
     if not path.is_file():
         raise InputError(f"sampling rate unknown: neither the ground truth nor {path} says it; give it")
-    with np.load(path, allow_pickle=False) as stored:
-        return float(stored["sampling_rate"])
+    return _rate(read_npz(path, "sort again, which writes it anew", ["sampling_rate"]), path)
 
 
 def _checked(spikes: Spikes, name: str) -> Spikes:

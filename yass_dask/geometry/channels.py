@@ -86,9 +86,12 @@ def order_channels_by_distance(
 def nearest_channels(neighbors: np.ndarray, positions: np.ndarray, limit: int) -> np.ndarray:
     """(n_channels, <= limit) channels of each neighbourhood, nearest first (stable), padded with n_channels."""
     n_channels = len(positions)
-    distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
-    distance = np.where(neighbors, distance, np.inf)
-    order = np.argsort(distance, axis=1, kind="stable")
     width = min(limit, int(neighbors.sum(axis=1).max()))
-    order = order[:, :width]
-    return np.where(np.isfinite(np.take_along_axis(distance, order, axis=1)), order, n_channels)
+    nearest = np.full((n_channels, width), n_channels)
+    for start in range(0, n_channels, ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        distance = np.linalg.norm(positions[rows, None] - positions[None], axis=-1)
+        distance = np.where(neighbors[rows], distance, np.inf)
+        order = np.argsort(distance, axis=1, kind="stable")[:, :width]
+        nearest[rows] = np.where(np.isfinite(np.take_along_axis(distance, order, axis=1)), order, n_channels)
+    return nearest

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from yass_dask.arrayfiles import read_npy
 from yass_dask.errors import InputError
 from yass_dask.geometry.probe import Probe, as_positions, linear
 
@@ -43,7 +44,7 @@ def parse(path: str | os.PathLike[str], n_channels: int) -> np.ndarray:
         raise InputError(f"{path}: geometry files end in .txt or .npy, found {path.suffix or 'no extension'!r}")
     _check_file(path)
     try:
-        found = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _load_text(path)
+        found = read_npy(path, "give one x, y pair a channel") if path.suffix == ".npy" else _load_text(path)
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: not a table of contact positions ({error})") from error
     positions = as_positions(found, str(path))
@@ -69,10 +70,14 @@ def read_probe(path: str | os.PathLike[str], n_channels: int) -> Probe:
     import probeinterface
 
     try:
-        group = probeinterface.read_probeinterface(path)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise InputError(f"{path}: not a probeinterface file ({error})") from error
-    return probe_of_group(group, n_channels, str(path))
+        return probe_of_group(probeinterface.read_probeinterface(path), n_channels, str(path))
+    except InputError:
+        raise
+    except Exception as error:  # the library asserts and indexes its way through anybody's JSON
+        raise InputError(
+            f"{path}: not a probeinterface file ({type(error).__name__}: {error}); write it by "
+            "probeinterface.write_probeinterface, or give positions as .txt or .npy"
+        ) from None
 
 
 def probe_of_group(group: Any, n_channels: int, where: str) -> Probe:

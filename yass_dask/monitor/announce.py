@@ -16,6 +16,7 @@ import numpy as np
 from yass_dask.chunked import Stride
 from yass_dask.monitor import summaries
 from yass_dask.monitor.progress import Part, Progress
+from yass_dask.motion.estimate import opened
 from yass_dask.templates import StoredTemplates
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("yass_dask")
 TOPIC = "yass"
-PEAKS, PURSUITS, TEMPLATES = "detect", ("even", "deconvolve"), "templates"
+MOTION, PEAKS, PURSUITS, TEMPLATES = "motion", "detect", ("even", "deconvolve"), "templates"
 """Stages, or what their names begin with, whose results are shown"""
 JOB: ContextVar[str] = ContextVar("job", default="")
 """Id of the job (see `jobs`) that this process is: the page calls it the same."""
@@ -177,6 +178,8 @@ class AnnouncedProgress:
             if name.startswith(TEMPLATES):
                 templates = StoredTemplates(self.store.open(name)).load()
                 self._tell_units(summaries.units_of_templates(templates, self.recording.probe))
+            elif name == MOTION:
+                self.announcer.tell("motion", motion=summaries.motion_shown(opened(self.store.open(name))))
             elif self._n_found:
                 self._tell_found(name)
         self.announcer.tell("complete", cpu_s=self.announcer.cpu_s)

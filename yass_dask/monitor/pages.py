@@ -196,6 +196,11 @@ def _hear_channels(job: JobView, told: Mapping[str, Any]) -> None:
     job.versions["channels"] += 1
 
 
+def _hear_motion(job: JobView, told: Mapping[str, Any]) -> None:
+    job.motion = dict(told["motion"])
+    job.versions["motion"] += 1
+
+
 HEARD: Mapping[str, Callable[[JobView, Mapping[str, Any]], None]] = {
     "line": lambda job, told: job.lines.append(told["line"]),
     "found": lambda job, told: job.found.update(told),
@@ -203,6 +208,7 @@ HEARD: Mapping[str, Callable[[JobView, Mapping[str, Any]], None]] = {
     "spikes": _hear_spikes,
     "units": _hear_units,
     "channels": _hear_channels,
+    "motion": _hear_motion,
 }
 """What a client tells of its sort, and what is done with it"""
 

@@ -12,6 +12,7 @@ from yass_dask.chunked import EVERY_BLOCK, Chunk, Stride
 
 if TYPE_CHECKING:
     from yass_dask.geometry import Probe
+    from yass_dask.motion.displacement import Motion
     from yass_dask.recording import Recording
     from yass_dask.sorting import Sorting
     from yass_dask.templates import Templates
@@ -103,6 +104,15 @@ def peaks_of_all(table: Mapping[str, Any], sampling_rate: float, probe: Probe) -
     pieces = {name: [np.asarray(table[name][start : start + each]) for start in starts] for name in names}
     joined = {name: np.concatenate(rows) for name, rows in pieces.items()}
     return some_peaks(joined, MOST_PEAKS, sampling_rate, probe)
+
+
+def motion_shown(motion: Motion) -> dict[str, Any]:
+    """Displacement at some times, by window; and why it is not followed."""
+    rows = np.arange(0, len(motion.times_s), -(-len(motion.times_s) // MOST_BINS) or 1)
+    return {
+        "seconds": np.round(motion.times_s[rows], 1).tolist(), "depth_um": np.round(motion.depths_um, 1).tolist(),
+        "displacement_um": np.round(motion.displacement[rows].T, 1).tolist(), "why_none": motion.why_none,
+    }  # fmt: skip
 
 
 def units_of_templates(templates: Templates, probe: Probe) -> list[dict[str, float]]:

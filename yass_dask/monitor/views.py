@@ -125,9 +125,11 @@ class JobView:
     units: list[dict[str, float]] = field(default_factory=list)
     channels: list[list[float]] = field(default_factory=list)
     """Places on the probe, um"""
+    motion: dict[str, Any] = field(default_factory=dict)
+    """How the tissue moved: `summaries.motion_shown`"""
     curves: list[Curve] = field(default_factory=list)
     """The last one, and the one before it while that fills"""
-    versions: dict[str, int] = field(default_factory=lambda: {"peaks": 0, "units": 0, "channels": 0})
+    versions: dict[str, int] = field(default_factory=lambda: {"peaks": 0, "units": 0, "channels": 0, "motion": 0})
     """Grow with the things that are told only when asked for"""
     stages: list[StageView] = field(default_factory=list)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LINES))
@@ -168,6 +170,6 @@ class JobView:
         }  # fmt: skip
 
     def drawn(self) -> dict[str, Any]:
-        """What is long, as JSON: peaks of the drift raster, units, channels."""
+        """What is long, as JSON: peaks of the drift raster, units, channels, motion."""
         peaks = {name: [value / 100 for value in column] for name, column in self.peaks.items()}
-        return {"peaks": peaks, "units": self.units, "channels": self.channels}
+        return {"peaks": peaks, "units": self.units, "channels": self.channels, "motion": self.motion}

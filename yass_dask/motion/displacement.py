@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yass_dask.arrayfiles import read_npy
 from yass_dask.errors import InputError
 
 INFO_FILE = "spikeinterface_info.json"
@@ -91,4 +92,5 @@ class Motion:
         if missing:
             raise InputError(f"{folder}: no {', '.join(missing)}; give the folder `motion` of a finished sort's output")
         told = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
-        return cls(**{field: np.load(folder / name) for field, name in FILES.items()}, why_none=told["why_none"])
+        arrays = {field: read_npy(folder / name, "sort again") for field, name in FILES.items()}
+        return cls(**arrays, why_none=told["why_none"])

@@ -25,10 +25,11 @@ def estimate_motion(raster: Raster, params: MotionParams, backend: str) -> LazyP
 
     The peaks are registered all together, and each half alone: half the difference of the halves is the uncertainty.
     """
-    return LazyParts.one("motion", estimate, raster, params, backend, params=params, version=1, open=_opened)
+    return LazyParts.one("motion", estimate, raster, params, backend, params=params, version=1, open=opened)
 
 
-def _opened(table: Mapping[str, Any]) -> Motion:
+def opened(table: Mapping[str, Any]) -> Motion:
+    """The motion that the stage stored."""
     arrays = {name: np.asarray(table[name][:]) for name in table}
     why = bytes(arrays.pop("why_none")).decode()
     return Motion(**arrays, why_none=why)

@@ -8,6 +8,7 @@ it fires; and none fires where another does. Two neurons, however alike, fire at
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,8 @@ SEEN_EVERY_S = 0.25
 
 
 def join_divided(
-    trains: Sequence[np.ndarray], waveforms: np.ndarray, depths: np.ndarray, near: np.ndarray, motion: Motion,
-    n_samples: int, sampling_rate: float,
+    trains: Sequence[np.ndarray], waveforms: Any, depths: np.ndarray, near: np.ndarray, motion: Motion,
+    n_samples: int, sampling_rate: float, known: np.ndarray | None = None,
 ) -> dict[int, tuple[int, str]]:  # fmt: skip
     """Row of the unit that each joined unit goes to, and why; the most alike first, as long as none are left.
 
@@ -32,10 +33,12 @@ def join_divided(
     Parameters
     ----------
     trains : samples of each unit's spikes
-    waveforms : (n_units, n_samples, n_channels)
+    waveforms : (n_units, n_samples, n_channels), read a unit at a time
     depths : (n_units,) um
     near : (n_units, n_units) bool, pairs to be looked at
+    known : (n_units,) bool, units of another sort: others go to them, and no two of them are joined; None: none is
     """
+    known = np.zeros(len(trains), bool) if known is None else known
     alike = {(u, v): _cosine(waveforms[u], waveforms[v]) for u, v in np.argwhere(np.triu(near, 1)).tolist()}
     candidates = sorted((pair for pair in alike if alike[pair] >= LEAST_COSINE), key=lambda pair: (-alike[pair], pair))
     middles = np.arange(0.5 * SEEN_EVERY_S, n_samples / sampling_rate, SEEN_EVERY_S)
@@ -45,12 +48,16 @@ def join_divided(
         one, other = home[u], home[v]
         if one == other or min(len(trains[u]), len(trains[v])) == 0:
             continue
+        held = {group: bool(known[groups[group]].any()) for group in (one, other)}
+        if all(held.values()):
+            continue
         depth = 0.5 * float(depths[u] + depths[v])
         both = [np.concatenate([trains[member] for member in groups[group]]) / sampling_rate for group in (one, other)]
         shared = shared_rate(*(motion.at(some, np.array([depth]))[:, 0] for some in (*both, middles)))
         if shared > MOST_SHARED:
             continue
-        into, gone = sorted((one, other), key=lambda group: -max(len(trains[member]) for member in groups[group]))
+        sizes = {group: max(len(trains[member]) for member in groups[group]) for group in held}
+        into, gone = sorted(held, key=lambda group: (not held[group], -sizes[group]))
         for member in groups[gone]:
             home[member] = into
         groups[into] += groups.pop(gone)

@@ -13,7 +13,7 @@ from yass_dask.geometry import Probe
 from yass_dask.motion.displacement import Motion
 from yass_dask.motion.params import MotionParams
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
-from yass_dask.recording import Recording
+from yass_dask.recording import ComputedSource, Recording
 
 N_NEAREST = 16
 """Channels that a place is interpolated from."""
@@ -38,7 +38,8 @@ def hold_still(clean: Clean, motion: Motion, recording: Recording, params: Motio
     def reopen(source: Any) -> Clean:
         return replace(clean, recording=replace(clean.recording, source=source))
 
-    return LazyTraces(joined_traces(tasks, pieces, np.int16), params, 1, reopen)
+    anew = ComputedSource(clean.recording, stiller.chunk, 0)
+    return LazyTraces(joined_traces(tasks, pieces, np.int16), params, 1, reopen, unstored=anew)
 
 
 def footprint_of(probe: Probe, most_um: float) -> float:

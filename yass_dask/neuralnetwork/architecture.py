@@ -12,8 +12,11 @@ from yass_dask.kernels.network import Classifier, Denoiser
 DENOISER_TAPS = (5, 11)
 
 
-def new_classifier(filters_size: Sequence[int], waveform_length: int, n_neighbors: int, seed: int) -> Classifier:
-    """A classifier with random weights.
+Shapes = tuple[tuple[int, ...], ...]
+
+
+def classifier_shapes(filters_size: Sequence[int], waveform_length: int, n_neighbors: int) -> Shapes:
+    """Shapes of the fields of a classifier.
 
     Parameters
     ----------
@@ -31,18 +34,28 @@ def new_classifier(filters_size: Sequence[int], waveform_length: int, n_neighbor
     if waveform_length < 1 or n_neighbors < 1:
         raise InputError(f"waveform_length is {waveform_length} and n_neighbors {n_neighbors}: both must be at least 1")
     first, second, *hidden = sizes
-    draw = np.random.default_rng([seed, 0])
-    wide = hidden[0] if hidden else 1
-    return Classifier(
-        _random(draw, waveform_length, waveform_length, first), _zeros(first),
-        _random(draw, first, first, second), _zeros(second),
-        _random(draw, n_neighbors * second, n_neighbors, second, wide), _zeros(wide),
-        _random(draw, wide, wide) if hidden else _zeros(0), _zeros(1),
+    wide, last = (hidden[0], hidden[0]) if hidden else (1, 0)
+    return (
+        (waveform_length, first), (first,), (first, second), (second,), (n_neighbors, second, wide), (wide,), (last,),
+        (1,),
     )  # fmt: skip
 
 
-def new_denoiser(filters_size: Sequence[int], waveform_length: int, seed: int) -> Denoiser:
-    """A denoiser with random weights; it begins near the identity.
+def new_classifier(filters_size: Sequence[int], waveform_length: int, n_neighbors: int, seed: int) -> Classifier:
+    """A classifier with random weights; raises as `classifier_shapes` does."""
+    shapes = classifier_shapes(filters_size, waveform_length, n_neighbors)
+    (_, first), _, (_, second), _, spatial, (wide,), (last,), _ = shapes
+    draw = np.random.default_rng([seed, 0])
+    return Classifier(
+        _random(draw, waveform_length, waveform_length, first), _zeros(first),
+        _random(draw, first, first, second), _zeros(second),
+        _random(draw, n_neighbors * second, *spatial), _zeros(wide),
+        _random(draw, wide, wide) if last else _zeros(0), _zeros(1),
+    )  # fmt: skip
+
+
+def denoiser_shapes(filters_size: Sequence[int], waveform_length: int) -> Shapes:
+    """Shapes of the fields of a denoiser.
 
     Raises
     ------
@@ -56,11 +69,20 @@ def new_denoiser(filters_size: Sequence[int], waveform_length: int, seed: int) -
     if left < 1:
         shortest = waveform_length - left + 1
         raise InputError(f"waveform_length is {waveform_length}: a denoiser needs at least {shortest} samples")
-    draw, (first, second), (a, b) = np.random.default_rng([seed, 1]), sizes, DENOISER_TAPS
+    (first, second), (a, b) = sizes, DENOISER_TAPS
+    return (
+        (a, first), (first,), (b, first, second), (second,), (left, second, waveform_length), (waveform_length,),
+        (waveform_length, waveform_length),
+    )  # fmt: skip
+
+
+def new_denoiser(filters_size: Sequence[int], waveform_length: int, seed: int) -> Denoiser:
+    """A denoiser with random weights; it begins near the identity. It raises as `denoiser_shapes` does."""
+    one, (first,), two, (second,), output, _, linear = denoiser_shapes(filters_size, waveform_length)
+    draw, (a, b) = np.random.default_rng([seed, 1]), DENOISER_TAPS
     return Denoiser(
-        _random(draw, a, a, first), _zeros(first), _random(draw, b * first, b, first, second), _zeros(second),
-        _random(draw, 10 * left * second, left, second, waveform_length), _zeros(waveform_length),
-        np.zeros((waveform_length, waveform_length), np.float32),
+        _random(draw, a, *one), _zeros(first), _random(draw, b * first, *two), _zeros(second),
+        _random(draw, 10 * output[0] * second, *output), _zeros(waveform_length), np.zeros(linear, np.float32),
     )  # fmt: skip
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
 
-from yass_dask.config import text
+from yass_dask.arrayfiles import read_npz
+from yass_dask.config import problems, text
 from yass_dask.errors import InputError
 from yass_dask.kernels.network import Classifier, Denoiser
+from yass_dask.neuralnetwork.architecture import classifier_shapes, denoiser_shapes
 
 FORMAT = 1
 KINDS: dict[str, type[Classifier] | type[Denoiser]] = {"detect": Classifier, "triage": Classifier, "denoise": Denoiser}
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 N = TypeVar("N", Classifier, Denoiser)
 
 
@@ -28,12 +31,14 @@ class Card:
     kind: str
     """detect, triage or denoise"""
     filters_size: tuple[int, ...]
-    waveform_length: int
-    n_neighbors: int
-    sampling_rate: float | None = None
+    waveform_length: Annotated[int, Field(ge=1)]
+    n_neighbors: Annotated[int, Field(ge=1)]
+    sampling_rate: Rate | None = None
     """Samples per second of its windows; None: whatever it is given"""
-    rates_hz: tuple[float, float] | None = None
+    rates_hz: tuple[Rate, Rate] | None = None
     """Recordings of rates between these may be resampled for it; None: of its own rate only"""
+    channels_seen: Annotated[int, Field(ge=1)] | None = None
+    """Most channels that its windows had in training: fewer than `n_neighbors` on a small probe; None: not told"""
     training_data: str = "not told"
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
@@ -82,6 +87,7 @@ def load(path: str | Path, kind: str) -> tuple[Any, Card]:
     if card.kind != kind:
         raise InputError(f"{target} is a {card.kind} network, not a {kind} network; give the file of that one")
     network = _read(target, kind)
+    _check_shapes(network, card, target)
     if digest(network) != told.get("weights_sha256"):
         raise InputError(f"{target}: the weights are not those of {card_path.name}; train or copy the model again")
     return network, card
@@ -91,24 +97,38 @@ def _card(told: Mapping[str, Any], path: Path) -> Card:
     if told.get("format") != FORMAT:
         raise InputError(f"{path}: format {told.get('format')!r} is not known here (known: {FORMAT}); train again")
     try:
-        card = Card(**{name: told[name] for name in Card.__dataclass_fields__})
-        rates = None if card.rates_hz is None else (float(card.rates_hz[0]), float(card.rates_hz[1]))
-        return replace(card, filters_size=tuple(card.filters_size), rates_hz=rates)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise InputError(f"{path}: the card is not whole ({error}); train or copy the model again") from None
+        known = {name: told[name] for name in Card.__dataclass_fields__ if name in told}
+        return TypeAdapter(Card).validate_python(known)
+    except ValidationError as error:
+        why = problems.in_one_line(error)
+        raise InputError(f"{path}: the card is not whole: {why}; train or copy the model again") from None
 
 
 def _read(path: Path, kind: str) -> Classifier | Denoiser:
     shape = KINDS[kind]
+    stored = read_npz(path, f"it should hold a {kind} network; train or copy the model again", shape._fields)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            layers = {name: np.asarray(stored[name], np.float32) for name in shape._fields}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: damaged, or not a {kind} network ({error}); train or copy the model again") from None
+        layers = {name: layer.astype(np.float32) for name, layer in stored.items()}
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a {kind} network ({error}); train or copy the model again") from None
     for name, layer in layers.items():
         if not np.isfinite(layer).all():
             raise InputError(f"{path}: weights of {name} are no numbers (NaN); train the model again")
     return shape(**layers)
+
+
+def _check_shapes(network: Classifier | Denoiser, card: Card, path: Path) -> None:
+    """InputError where weights do not fit to each other, or to the card."""
+    if isinstance(network, Denoiser):
+        wanted = denoiser_shapes(card.filters_size, card.waveform_length)
+    else:
+        wanted = classifier_shapes(card.filters_size, card.waveform_length, card.n_neighbors)
+    for (name, layer), shape in zip(network._asdict().items(), wanted, strict=True):
+        if layer.shape != shape:
+            raise InputError(
+                f"{path}: {name} has shape {layer.shape}, but a {card.kind} network of the sizes on its card {shape}; "
+                "train or copy the model again"
+            )
 
 
 def digest(network: Classifier | Denoiser) -> str:

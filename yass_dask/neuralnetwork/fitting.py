@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,13 +17,16 @@ from yass_dask.neuralnetwork.detector import NeuralNetDetector
 from yass_dask.neuralnetwork.files import Card
 from yass_dask.neuralnetwork.metrics import confusion
 from yass_dask.neuralnetwork.plan import TrainParams
-from yass_dask.neuralnetwork.scan import log_odds_of
+from yass_dask.neuralnetwork.scan import log_odds_of, n_seen
 from yass_dask.neuralnetwork.triage import NeuralNetTriage, WaveformClassifier
+
+if TYPE_CHECKING:
+    from yass_dask.recording import Recording
 
 
 def fit_all(
     folder: Path, sets: Examples, params: TrainParams, *, training_data: str, rates_hz: tuple[float, float],
-    start: Mapping[str, Any], seed: int,
+    start: Mapping[str, Any], seed: int, recording: Recording | None = None,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Train detector, triage and denoiser and write them into a folder.
 
@@ -32,6 +35,7 @@ def fit_all(
     training_data : for the cards: what the sets were made of
     rates_hz : for the cards: recordings of rates between these may be resampled for the networks
     start : weights to begin with, of any of the kinds detect, triage and denoise
+    recording : the one that all examples are of, if there is one; for the cards: how many channels a window has there
 
     Returns
     -------
@@ -47,7 +51,8 @@ def fit_all(
     for kind, model in made.items():
         l2 = params.l2_triage if kind == "triage" else params.settings.l2_reg_scale
         model.settings = params.settings.model_copy(update={"seed": seed, "l2_reg_scale": l2})
-        model.card = replace(model.card, training_data=training_data, rates_hz=rates_hz)
+        seen = None if recording is None else n_seen(recording, model.card.n_neighbors)
+        model.card = replace(model.card, training_data=training_data, rates_hz=rates_hz, channels_seen=seen)
         metrics[kind] = model.fit(*examples[kind], start=fitting(start.get(kind), model.card))
     detector, triage = made["detect"], made["triage"]
     metrics["detect"] |= _calibrate(detector, -np.log(sets.not_spikes))
@@ -66,7 +71,12 @@ def _new(folder: Path, params: TrainParams) -> dict[str, Any]:
             folder / "detect", params.filters_detect, length, n_neighbors, 0.5, itself, sampling_rate=rate
         ),
         "triage": NeuralNetTriage(
-            folder / "triage", params.filters_triage, length, n_neighbors, 0.5, sampling_rate=rate
+            folder / "triage",
+            params.filters_triage,
+            params.waveform_length_triage,
+            params.n_neighbors_triage,
+            0.5,
+            sampling_rate=rate,
         ),
         "denoise": NeuralNetDenoiser(folder / "denoise", params.filters_denoise, length, sampling_rate=rate),
     }

@@ -23,6 +23,7 @@ from yass_dask.neuralnetwork.fitting import fit_all
 from yass_dask.neuralnetwork.metrics import precision_recall, recall_at
 from yass_dask.neuralnetwork.models import chosen_model
 from yass_dask.neuralnetwork.plan import TrainParams, examples_of, planted_in
+from yass_dask.neuralnetwork.waveforms import training
 from yass_dask.noise import measure_spectrum
 from yass_dask.pipeline import SortParams, cluster_peaks
 from yass_dask.refine import first_units
@@ -93,6 +94,7 @@ def learn(
     InputError
         Too few clean templates, a bad spike train, or JAX is not installed.
     """
+    training()  # without JAX, no minutes of preprocessing either
     if spike_train is not None:
         spike_train = check_spike_train(spike_train, recording.n_samples)
     recording, first = _middle(recording)
@@ -113,7 +115,7 @@ def learn(
             start={kind: chosen_model(None, kind)[0] for kind in KINDS},
             training_data=f"{len(templates)} templates of {background.shape[1]} channels, planted into "
             f"{cut / recording.sampling_rate:.0f} s of the recording",
-            rates_hz=(recording.sampling_rate, recording.sampling_rate),
+            rates_hz=(recording.sampling_rate, recording.sampling_rate), recording=recording,
         )  # fmt: skip
         test = _plant(background[cut:], templates, peak, white, params, seed + PLANTINGS)
         curves = _compared(white, test, folder, sorting.detect)

@@ -26,5 +26,6 @@ def chosen_model(model: str | Path | None, kind: str) -> tuple[Any, Card]:
     """
     folder = SHIPPED if model is None else Path(model).expanduser()
     if not folder.is_dir():
-        raise InputError(f"model {folder}: no such folder; give one that `yass train` has written, or leave it out")
+        problem = "a file, not a folder" if folder.exists() else "no such folder"
+        raise InputError(f"model {folder}: {problem}; give a folder that `yass train` has written, or leave it out")
     return files.load(folder / kind, kind)

@@ -33,6 +33,10 @@ class TrainParams(BaseModel):
     """Samples of a window at `sampling_rate`; recordings are resampled to it."""
     n_neighbors: int = Field(9, ge=1)
     """Channels of a window: the spike's and the nearest."""
+    waveform_length_triage: int = Field(45, ge=1)
+    """Samples of the triage's window, and ..."""
+    n_neighbors_triage: int = Field(12, ge=1)
+    """... its channels: more, to see where the other spike of a collision comes from."""
     sampling_rate: float = Field(20000.0, gt=0)
     """Samples per second of a window."""
     background_s: float = Field(60.0, gt=0)
@@ -69,7 +73,18 @@ def planted_in(
 def examples_of(planted: Planted, recording: Recording, params: TrainParams, backend: str, seed: int) -> Examples:
     """Training sets out of planted spikes, as windows of the networks' rate."""
     rate = recording.sampling_rate
-    matrix, before = resampling(params.waveform_length, params.sampling_rate, rate)
-    windows = Windows(window_channels(recording, params.n_neighbors), before, matrix)
+    windows, triage = (
+        windows_of(recording, length, n_neighbors, params.sampling_rate)
+        for length, n_neighbors in (
+            (params.waveform_length, params.n_neighbors),
+            (params.waveform_length_triage, params.n_neighbors_triage),
+        )
+    )
     rows, channels = candidates(planted.traces, rate, 0, 0, len(planted.traces), backend)
-    return examples(planted, rows, channels, windows, sampling_rate=rate, seed=seed)
+    return examples(planted, rows, channels, windows, sampling_rate=rate, seed=seed, triage=triage)
+
+
+def windows_of(recording: Recording, length: int, n_neighbors: int, rate: float) -> Windows:
+    """How a network of these sizes and this rate sees a recording."""
+    matrix, before = resampling(length, rate, recording.sampling_rate)
+    return Windows(window_channels(recording, n_neighbors), before, matrix)

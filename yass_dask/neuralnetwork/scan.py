@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from yass_dask.recording import Recording
 
 FLOOR_SD, APART_MS = 2.25, 0.1
-"""The detector looks at extrema in time, the largest within APART_MS, that reach FLOOR_SD: part of what it is, as it is
-trained on such extrema only."""
+"""The detector looks at extrema in time, the largest within APART_MS, that reach FLOOR_SD or more: it is trained on
+such extrema only."""
 WINDOW_UM = 100.0
 """A network sees the nearest channels within this distance."""
 SAME_RATE = 0.01
+OTHER_NETWORKS = "train networks on it (yass train), or use those of the package (leave out the model)"
 LIMITS = {"detect": np.inf, "triage": 12.0}
 """Windows of larger values are scaled down to these: collisions of large spikes look like those of smaller ones, while
 a detector must tell a large spike from its own side lobes."""
@@ -47,10 +48,12 @@ class Judge:
         Raises
         ------
         InputError
-            The network was trained at another rate than the recording's.
+            The network was trained at another rate than the recording's, or on fewer channels.
         """
         network, before = for_rate(network, card, recording.sampling_rate)
-        return cls(network, window_channels(recording, card.n_neighbors), before, LIMITS[card.kind], backend)
+        _check_channels(card, n_seen(recording, card.n_neighbors))
+        channels = window_channels(recording, card.n_neighbors)
+        return cls(network, channels, before, LIMITS[card.kind], backend)
 
     @property
     def reach(self) -> int:
@@ -76,12 +79,26 @@ def for_rate(network: Classifier, card: Card, rate: float) -> tuple[Classifier, 
     if not low * (1 - SAME_RATE) <= rate <= high * (1 + SAME_RATE):
         trained = f"{low:g} Hz" if low == high else f"{low:g} to {high:g} Hz"
         raise InputError(
-            f"the {card.kind} network is for recordings of {trained}, this one has {rate:g} Hz: train networks on it "
-            "(yass train), or use those of the package (leave out the model)"
+            f"the {card.kind} network is for recordings of {trained}, this one has {rate:g} Hz: {OTHER_NETWORKS}"
         )
     if abs(rate - own) <= SAME_RATE * own:
         return network, card.waveform_length // 2
     return at_rate(network, own, rate)
+
+
+def n_seen(recording: Recording, n_neighbors: int) -> int:
+    """Most channels that a window of n_neighbors really has on a recording's probe."""
+    channels = window_channels(recording, n_neighbors)
+    return int((channels < recording.n_channels).sum(axis=1).max(initial=0))
+
+
+def _check_channels(card: Card, n: int) -> None:
+    # Weights of channels that were zero all through the training are whatever they were at its beginning.
+    if card.channels_seen is not None and n > card.channels_seen:
+        raise InputError(
+            f"the {card.kind} network was trained on windows of {card.channels_seen} channels at most, this recording "
+            f"has {n} within {WINDOW_UM:g} um: {OTHER_NETWORKS}"
+        )
 
 
 def window_channels(recording: Recording, n_neighbors: int) -> np.ndarray:
@@ -97,12 +114,12 @@ def padded(channels: np.ndarray, n_neighbors: int, n_channels: int) -> np.ndarra
 
 
 def candidates(
-    traces: np.ndarray, sampling_rate: float, sign: int, first: int, stop: int, backend: str
+    traces: np.ndarray, sampling_rate: float, sign: int, first: int, stop: int, backend: str, floor: float = FLOOR_SD
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and channels of extrema in time, of each channel by itself, with first <= row < stop."""
+    """Rows and channels of extrema in time from `floor` on, of each channel by itself, with first <= row < stop."""
     alone = np.arange(traces.shape[1], dtype=np.int32)[:, None]
     found = kernel("find_peaks", backend)(
-        traces, threshold=FLOOR_SD, sign=sign, exclusion=apart(sampling_rate), neighbors=alone, first=first, stop=stop
+        traces, threshold=floor, sign=sign, exclusion=apart(sampling_rate), neighbors=alone, first=first, stop=stop
     )
     rows, channels, _ = on_host(found)
     return rows, channels
@@ -124,6 +141,8 @@ class Scan:
     exclusion: int
     neighbors: np.ndarray
     """(n_channels, n_near) int32, padded: channels on which a spike is found once"""
+    floor: float = FLOOR_SD
+    """Lower extrema are not looked at"""
 
     @property
     def halo(self) -> int:
@@ -134,7 +153,8 @@ class Scan:
         """Log-odds of candidates in their places, (n_rows, n_channels) float32; -inf elsewhere."""
         # Along time, as the kernels like it.
         odds = np.full(traces.shape[::-1], -np.inf, np.float32).T
-        rows, channels = candidates(traces, self.sampling_rate, self.sign, first, stop, self.judge.backend)
+        how = (self.sampling_rate, self.sign, first, stop, self.judge.backend, self.floor)
+        rows, channels = candidates(traces, *how)
         odds[rows, channels] = self.judge.log_odds(traces, rows, channels)
         return odds
 

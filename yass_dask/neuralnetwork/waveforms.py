@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from yass_dask.arrayfiles import read_npy
 from yass_dask.errors import InputError
 from yass_dask.neuralnetwork import files
 from yass_dask.neuralnetwork.files import Card
@@ -47,7 +48,7 @@ class WaveformNetwork:
         """Train, measure on examples held aside, save."""
         if not 0 < test_size < 1:
             raise InputError(f"test_size is {test_size}: give the share of the examples to test on, between 0 and 1")
-        train = _training()
+        train = training()
         order = np.random.default_rng([self.settings.seed, 3]).permutation(len(x))
         test, held, rest = np.split(order, _bounds(len(x), test_size))
 
@@ -134,7 +135,14 @@ def _bounds(n: int, test_size: float) -> list[int]:
     return [n_test, n_test + min(max(1, round(HELD_SHARE * (n - n_test))), n - n_test - 1)]
 
 
-def _training() -> Callable[..., Any]:
+def training() -> Callable[..., Any]:
+    """What fits the weights.
+
+    Raises
+    ------
+    InputError
+        JAX is not installed.
+    """
     try:
         from yass_dask.neuralnetwork.training_jax import train
     except ImportError as error:
@@ -143,8 +151,4 @@ def _training() -> Callable[..., Any]:
 
 
 def _read_set(path: Path) -> np.ndarray:
-    try:
-        values: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no test set can be read there ({error}); fit with save_test_set=True") from None
-    return values
+    return read_npy(path, "it should hold a test set; fit with save_test_set=True")

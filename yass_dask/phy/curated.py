@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from yass_dask.arrayfiles import read_npy
 from yass_dask.errors import InputError
 from yass_dask.phy.averages import average_again
 from yass_dask.preprocess import COUNTS_PER_SD
@@ -90,10 +91,7 @@ def _spike_clusters(sorting: Sorting, folder: Path) -> np.ndarray:
 
 
 def _load(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False).ravel()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give the folder that phy was opened on") from error
+    return read_npy(path, "give the folder that phy was opened on").ravel()
 
 
 def _groups(folder: Path) -> dict[int, str]:
@@ -101,12 +99,14 @@ def _groups(folder: Path) -> dict[int, str]:
     path = next((folder / name for name in GROUP_FILES if (folder / name).is_file()), None)
     if path is None:
         raise InputError(f"{folder} has no {' or '.join(GROUP_FILES)}: save in phy first (Ctrl+S)")
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
     try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
         return {int(row["cluster_id"]): row["group"] for row in rows if row["group"]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected columns cluster_id and group ({error!r})") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{path}: expected columns cluster_id and group, as phy writes them ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _curated(sorting: Sorting, clusters: np.ndarray, groups: dict[int, str]) -> list[Curated]:

@@ -62,7 +62,7 @@ def write_features(sorting: Sorting, templates: PhyTemplates, recording: Recordi
     match_shape = (sorting.n_spikes, templates.similar.shape[1])
     pc_file = _create(folder / "pc_features.npy", pc_shape)
     match_file = _create(folder / "template_features.npy", match_shape)
-    if not sorting.n_spikes:
+    if pc_file is None or match_file is None:
         return
     gain = np.ones(sorting.n_channels) if recording.gain_to_uv is None else recording.gain_to_uv
     reader = _Reader(sorting, recording, gain.astype(np.float32))
@@ -87,11 +87,11 @@ def _match(snippets: np.ndarray, rows: np.ndarray, matchers: np.ndarray) -> np.n
     return products
 
 
-def _create(path: Path, shape: tuple[int, ...]) -> np.memmap:
+def _create(path: Path, shape: tuple[int, ...]) -> np.memmap | None:
     """Open a new npy file to be filled piece by piece; an empty one is whole at once."""
     if 0 in shape:
         np.save(path, np.zeros(shape, dtype=np.float32))
-        return np.load(path)
+        return None
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
 
 

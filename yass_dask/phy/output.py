@@ -41,7 +41,7 @@ def _clean_recording(sorting: Sorting, out: Path) -> Recording:
     if not path.exists() or sorting.trace_gain is None:
         raise InputError(
             f"{path}: the clean traces were not kept, and phy's features are computed from them; "
-            "sort again with --keep-traces"
+            "sort again with --store-traces --keep-traces"
         )
     recording = read_zarr(path, sorting.sampling_rate, sorting.probe, sorting.trace_gain)
     return recording.with_chunks(1)

@@ -11,11 +11,16 @@ from yass_dask.errors import InputError
 if TYPE_CHECKING:
     from yass_dask.recording import Recording
 
+MIN_RATE_HZ, MAX_RATE_HZ = 1e-3, 1e9
+"""No amplifier is as slow or as fast; beyond, times and samples could not be counted."""
+
 
 def check_fields(recording: Recording) -> None:
     n, length = recording.n_channels, recording.n_samples
-    if not (np.isfinite(recording.sampling_rate) and recording.sampling_rate > 0):
-        raise InputError(f"sampling_rate: must be a positive number of Hz, found {recording.sampling_rate!r}")
+    rate: Any = recording.sampling_rate
+    if not (isinstance(rate, int | float | np.number) and MIN_RATE_HZ <= rate <= MAX_RATE_HZ):
+        limits = f"{MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}"
+        raise InputError(f"sampling_rate: must be a positive number of Hz, found {rate!r}; allowed are {limits}")
     if recording.probe.n_channels != n:
         raise InputError(f"geometry: {recording.probe.n_channels} channels, but the recording has {n}")
     if recording.chunk_blocks < 1:
@@ -32,7 +37,10 @@ def check_fields(recording: Recording) -> None:
 
 
 def as_gain(gain: Any, n_channels: int) -> np.ndarray:
-    values = np.asarray(gain, dtype=np.float64)
+    try:
+        values = np.asarray(gain, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"gain_to_uv: must be one number or {n_channels}, uV per count, found {gain!r}") from None
     if values.shape not in ((), (n_channels,)):
         raise InputError(f"gain_to_uv: expected one value or {n_channels}, found shape {values.shape}")
     if not (np.isfinite(values) & (values != 0)).all():

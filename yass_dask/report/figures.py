@@ -20,7 +20,8 @@ MOST_DOTS, N_RATE_BINS = 250, 60
 MOST_POINTS = 60
 """Of a waveform on a channel"""
 ALL_UNITS = 400
-"""Of more units each is drawn with fewer dots and points: the page stays below 10 MB."""
+"""Of more units each is drawn with fewer dots and points and wider bins: the page stays below 10 MB."""
+COARSEST = 4
 EXAMPLE_CHANNELS = 14
 HEIGHTS_SD = (6.0, 9.0, 14.0)
 """Peaks of the raster are drawn in shades that begin here."""
@@ -52,12 +53,11 @@ def probe_map(sorting: Sorting, units: list[UnitNumbers]) -> str:
     return draw.svg(width, height, parts, "units on the probe", "probe")
 
 
-def raster(sorting: Sorting, seen: Sampled) -> str:
-    """Depth of peaks over time: drift shows as bands that move."""
+def raster(sorting: Sorting, peaks: dict[str, np.ndarray]) -> str:
+    """Depth of peaks (`Sampled.peaks`) over time: drift shows as bands that move."""
     y = sorting.probe.positions[:, 1]
     frame = Frame(960, 380, (0, sorting.duration_s), (float(y.min()) - 10, float(y.max()) + 10), left=48)
-    peaks, heights = seen.peaks, seen.peaks["height_sd"]
-    shade = np.searchsorted(HEIGHTS_SD, heights, side="right")
+    shade = np.searchsorted(HEIGHTS_SD, peaks["height_sd"], side="right")
     parts = [frame.axes("time (s)", "depth (um)")]
     for k in range(len(HEIGHTS_SD) + 1):
         mine = shade == k
@@ -137,14 +137,19 @@ def _spread_out(positions: np.ndarray, width: float, height: float) -> tuple[np.
 
 
 def autocorrelogram(sorting: Sorting, unit: UnitNumbers) -> str:
-    edges, values = trains.autocorrelogram(unit.times, sorting.sampling_rate, WINDOW_MS, BIN_MS)
+    edges, values = trains.autocorrelogram(unit.times, sorting.sampling_rate, WINDOW_MS, bin_ms(sorting))
     return _correlogram(edges, values, f"autocorrelogram of unit {unit.unit}", "own")
 
 
 def crosscorrelogram(sorting: Sorting, unit: UnitNumbers, other: UnitNumbers) -> str:
     rate = sorting.sampling_rate
-    edges, values = trains.crosscorrelogram(unit.times, other.times, rate, WINDOW_MS, BIN_MS)
+    edges, values = trains.crosscorrelogram(unit.times, other.times, rate, WINDOW_MS, bin_ms(sorting))
     return _correlogram(edges, values, f"spikes of unit {other.unit} around those of unit {unit.unit}", "other")
+
+
+def bin_ms(sorting: Sorting) -> float:
+    """Width of a correlogram's bins: wider ones where there are very many units."""
+    return BIN_MS * min(-(-sorting.n_units // ALL_UNITS) or 1, COARSEST)
 
 
 def _correlogram(edges: np.ndarray, values: np.ndarray, label: str, css: str) -> str:

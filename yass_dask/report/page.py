@@ -14,6 +14,8 @@ from yass_dask.report import sections
 from yass_dask.report.units import UnitNumbers, numbers_of
 
 if TYPE_CHECKING:
+    from yass_dask.evaluate.stored import Stability
+    from yass_dask.motion.displacement import Motion
     from yass_dask.report.sampled import Sampled
     from yass_dask.sorting import Sorting
 
@@ -21,6 +23,8 @@ FILES = Path(__file__).parent / "page"
 REPORT_FILE = "report.html"
 N_LOCAL = 6
 """Channels on which a unit's waveform is drawn"""
+MOST_BYTES = 9_900_000
+"""Of the page; units whose cards would make it larger are in the table only"""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class Findings:
     stages: dict[str, dict[str, Any]]
     metadata: dict[str, Any]
     config: str
+    motion: Motion | None
+    """None where it was not looked for"""
+    stability: Stability | None
+    """None where it was not measured"""
 
 
 def write_report(sorting: Sorting, path: str | Path | None = None) -> Path:
@@ -73,17 +81,16 @@ def html_report(sorting: Sorting) -> str:
     """
     findings = gather(sorting)
     style, script = ((FILES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    body = "\n".join(
-        [
-            sections.head(findings, f"{datetime.now():%Y-%m-%d %H:%M}"),
-            sections.whole(findings),
-            sections.residual(findings),
-            sections.table(findings),
-            sections.cards(findings),
-            sections.gone(findings),
-            sections.run(findings),
-        ]
-    )
+    above = [
+        sections.head(findings, f"{datetime.now():%Y-%m-%d %H:%M}"),
+        sections.whole(findings),
+        sections.moved(findings),
+        sections.residual(findings),
+        sections.table(findings),
+    ]
+    below = [sections.gone(findings), sections.run(findings)]
+    left = MOST_BYTES - sum(len(part.encode()) for part in (style, script, *above, *below))
+    body = "\n".join([*above, sections.cards(findings, left), *below])
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Sorting report</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -94,7 +101,10 @@ def html_report(sorting: Sorting) -> str:
 def gather(sorting: Sorting) -> Findings:
     """Measure and read what the report tells."""
     from yass_dask.config import text
+    from yass_dask.evaluate.stored import read_stability
+    from yass_dask.motion.displacement import Motion
     from yass_dask.report.sampled import look, main_channels
+    from yass_dask.results import MOTION_FOLDER
     from yass_dask.store import store_of
 
     store = store_of(sorting.path)
@@ -109,6 +119,7 @@ def gather(sorting: Sorting) -> Findings:
     metadata = folder / "metadata.yaml" if folder else None
     config = folder / "config.yaml" if folder else None
     gain = None if store is None else store.recording().get("gain_to_uv")
+    moved = folder / MOTION_FOLDER if folder else None
     return Findings(
         sorting=sorting,
         units=numbers_of(sorting, channels),
@@ -119,4 +130,6 @@ def gather(sorting: Sorting) -> Findings:
         stages={} if store is None else store.timings(),
         metadata=text.read_mapping(metadata) if metadata and metadata.is_file() else {},
         config=config.read_text(encoding="utf-8") if config and config.is_file() else "",
+        motion=Motion.load(moved) if moved and moved.is_dir() else None,
+        stability=read_stability(sorting),
     )

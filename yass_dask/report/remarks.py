@@ -11,6 +11,7 @@ from yass_dask.evaluate import trains
 from yass_dask.report.units import UnitNumbers
 
 if TYPE_CHECKING:
+    from yass_dask.evaluate.stored import Stability
     from yass_dask.report.sampled import Sampled
     from yass_dask.sorting import Sorting
 
@@ -22,13 +23,19 @@ CHANGED = 1.5
 MOST_NAMED = 12
 
 
-def remarks(sorting: Sorting, units: Sequence[UnitNumbers], seen: Sampled | None) -> list[str]:
+def remarks(
+    sorting: Sorting, units: Sequence[UnitNumbers], seen: Sampled | None, stability: Stability | None = None
+) -> list[str]:
     """Sentences, the most important first; empty where there is nothing to say."""
     found = [] if seen is None else _unexplained(sorting, seen)
     if not units:
         return ["No unit was found.", *found]
     found += _of_units(units, "more than 10 % of the spikes may be of others", _contaminated)
     found += _of_units(units, "fewer than 80 % of its spikes are expected to be right and found", _unsure)
+    if stability is not None:
+        share = {row["unit_id"]: row["stability"] for row in stability.rows if not row["moved"]}
+        found += _of_units(units, "less than 80 % of its spikes were found again in the perturbed recording",
+                           lambda unit: share.get(unit.unit, 1.0) < UNSURE)  # fmt: skip
     found += _of_units(units, "silent in more stretches of the recording than its rate explains", _absent)
     changed = [_change(unit, sorting.n_samples) for unit in units]
     found += _of_units(units, "its amplitude changes by half or more from begin to end: drift, or two units in one",

@@ -18,7 +18,7 @@ from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale
 from yass_dask.readers import read_zarr
 from yass_dask.sources import ZarrSource
 from yass_dask.store.recipe import hash_of
-from yass_dask.store.stage import Stage
+from yass_dask.store.stage import UNSTORED, Stage
 from yass_dask.templates import StoredTemplates
 
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ class Standing:
 
 def lineage(store: Store) -> list[str]:
     """Stages that the last pursuit came from, itself first: others may lie there from sorts with other parameters."""
-    recipes = {name: Stage(store.zarr_path / name, "").attributes()["recipe"] for name in store.stages()}
+    found_there = {path.parent.name: Stage(path.parent, "").attributes() for path in store.zarr_path.glob("*/.zattrs")}
+    recipes = {name: it["recipe"] for name, it in found_there.items() if it.keys() & {"complete", UNSTORED}}
     names = {hash_of(recipe): name for name, recipe in recipes.items()}
     found, name = [], names.get(hash_of(recipes["deconvolve"]))
     while name is not None:

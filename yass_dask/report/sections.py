@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from yass_dask.report import figures
+from yass_dask.report import figures, motion
 from yass_dask.report.remarks import remarks
 from yass_dask.report.units import UnitNumbers
 
@@ -18,6 +18,7 @@ COLUMNS = (
     "unit", "label", "spikes", "Hz", "SNR", "violations %", "foreign %", "presence %", "expected right %", "height",
     "channel", "depth um", "alike", "similarity",
 )  # fmt: skip
+STABLE_COLUMN = "stable %"
 MOST_GONE = 2000
 
 
@@ -38,7 +39,7 @@ def head(f: Findings, when: str) -> str:
     tiles = "".join(
         f'<div><dt>{esc(name)}</dt><dd data-fact="{esc(name)}">{esc(value)}</dd></div>' for name, value in facts.items()
     )
-    said = remarks(s, f.units, f.seen)
+    said = remarks(s, f.units, f.seen, f.stability)
     listed = "".join(f"<li>{esc(line)}</li>" for line in said) or "<li>Nothing stands out.</li>"
     return (
         f'<h1>Sorting report</h1><p class="quiet path">{esc(s.path or "a sorting in memory")}, {esc(when)}</p>'
@@ -53,7 +54,7 @@ def whole(f: Findings) -> str:
         words = f"<p>No drift raster, no residual: {esc(f.why_unseen)}</p>"
         return f'<h2>The recording</h2><div id="maps">{probe}{words}</div>'
     raster = figure(
-        figures.raster(f.sorting, f.seen),
+        figures.raster(f.sorting, f.seen.peaks),
         f"Depth of {len(f.seen.peaks['seconds']):,} peaks in {f.seen.seconds:.0f} s looked at, as the probe saw "
         "them, the higher the stronger in colour. Bands that bend are drift.",
     )
@@ -64,6 +65,25 @@ def whole(f: Findings) -> str:
     )
     wide = "".join(f'<div class="wide">{one}</div>' for one in (raster, left))
     return f'<h2>The recording</h2><div id="maps">{probe}<div>{wide}</div></div>'
+
+
+def moved(f: Findings) -> str:
+    """How the tissue moved, and the peaks when that is taken away."""
+    if f.motion is None:
+        return ""
+    drawn = ""
+    if not f.motion.is_none:
+        depths = f.motion.depths_um
+        where = (
+            f"at {depths[0]:.0f} um" if len(depths) == 1 else f"at depths from {depths[0]:.0f} to {depths[-1]:.0f} um"
+        )
+        drawn = figure(motion.displacement(f.motion), f"Displacement {where}; shaded: its uncertainty.")
+        if f.seen is not None:
+            still = motion.held_still(f.sorting, f.motion, f.seen.peaks)
+            drawn += figure(still, "The peaks of the raster above less the displacement: what bent is straight now, "
+                            "but for the probe's ends, which see only a part of their neurons.")  # fmt: skip
+    said = esc(motion.words(f.motion))
+    return f'<h2>Motion of the tissue</h2><p id="motion">{said}</p><div class="wide">{drawn}</div>'
 
 
 def residual(f: Findings) -> str:
@@ -90,7 +110,8 @@ def table(f: Findings) -> str:
     """A row for each unit."""
     if not f.units:
         return ""
-    titles = "".join(f"<th>{esc(column)}</th>" for column in COLUMNS)
+    columns = COLUMNS if f.stability is None else (*COLUMNS, STABLE_COLUMN)
+    titles = "".join(f"<th>{esc(column)}</th>" for column in columns)
     rows = "".join(_row(f, unit) for unit in f.units)
     labels = sorted({unit.label for unit in f.units})
     buttons = "".join(
@@ -99,8 +120,24 @@ def table(f: Findings) -> str:
     )
     return (
         f'<h2>Units</h2><nav>{buttons}</nav><div class="wide"><table id="units"><thead><tr>{titles}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f"<tbody>{rows}</tbody></table></div>{_stability_words(f)}"
     )
+
+
+def _stability_words(f: Findings) -> str:
+    if f.stability is None:
+        return ""
+    how = f.stability.how
+    return (
+        f'<p class="quiet" id="stability">Stable: share of a unit\'s spikes that were found again when '
+        f"{100 * how['rate']:g} % more spikes of every unit were added to the recording and it was sorted again "
+        f"({100 * how['moved_share']:g} % of the units got them at another place of the probe).</p>"
+    )
+
+
+def _stable(f: Findings, unit: UnitNumbers) -> float | None:
+    """Stability of a unit, %; None where it was not measured."""
+    return None if f.stability is None else percent(f.stability.of(unit.unit).get("stability"))
 
 
 def _row(f: Findings, unit: UnitNumbers) -> str:
@@ -119,14 +156,26 @@ def _row(f: Findings, unit: UnitNumbers) -> str:
         number(float(f.sorting.unit_locations[unit.row][1]), "{:.0f}"),
         ("" if unit.neighbor is None else unit.neighbor, "" if unit.neighbor is None else link(unit.neighbor)),
         number(unit.similarity, "{:.2f}"),
+        *([] if f.stability is None else [number(_stable(f, unit), "{:.0f}")]),
     ]
     shown = "".join(f'<td data-value="{esc(value)}">{words}</td>' for value, words in cells)
     return f'<tr data-unit="{unit.unit}" data-label="{esc(unit.label)}">{shown}</tr>'
 
 
-def cards(f: Findings) -> str:
-    """A card for each unit."""
-    return "\n".join(_card(f, unit) for unit in f.units)
+def cards(f: Findings, most_bytes: int) -> str:
+    """A card for each unit, as many as fit into so many bytes."""
+    made: list[str] = []
+    for unit in f.units:
+        card = _card(f, unit)
+        most_bytes -= len(card.encode()) + 1
+        if most_bytes < 0:
+            left = len(f.units) - len(made)
+            made.append(
+                f'<p id="no-cards">{left:,} more units have no card, or the page would be too large to open.</p>'
+            )
+            break
+        made.append(card)
+    return "\n".join(made)
 
 
 def _card(f: Findings, unit: UnitNumbers) -> str:
@@ -151,6 +200,7 @@ def _card(f: Findings, unit: UnitNumbers) -> str:
         "foreign spikes": words_of(percent(unit.contamination), "{:.1f} %"),
         "presence": f"{100 * unit.presence:.0f} %",
         "expected right": words_of(percent(unit.expected_accuracy), "{:.1f} %"),
+        "stable": words_of(_stable(f, unit), "{:.0f} %"),
         "height": f"{unit.height:.0f} {f.word}",
         "at": f"{x:.0f}, {y:.0f} um",
     }

@@ -11,15 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask
+
 from yass_dask.errors import InputError
 from yass_dask.runtime.plan import PROCESS_BYTES
-from yass_dask.runtime.threads import KEEP_MEMORY, ONE_THREAD
+from yass_dask.runtime.threads import KEEP_MEMORY, ONE_THREAD, WORKER_SETTINGS
 
 if TYPE_CHECKING:
     import distributed
 
 SPARE = 1.25
 """Memory asked for, over what the plan says: SLURM ends a job at its limit."""
+LOOPBACK, DASHBOARD = "127.0.0.1", "127.0.0.1:0"
+"""Whoever reaches a scheduler or a worker runs code there, and a dashboard shows what is sorted (docs/security.md)."""
+LINK, OWN_LINK = "distributed.dashboard.link", "{scheme}://127.0.0.1:{port}/status"
+"""Where dask says that a dashboard is; by its own template, it would be told at an address where it does not listen."""
 GIVE_UP_S = 300
 """A worker without a scheduler ends after this time."""
 
@@ -63,15 +69,19 @@ class Batch:
     @property
     def environment(self) -> tuple[str, ...]:
         """Lines that keep every worker to one thread and to its memory."""
-        # A job holds its data until they are written: nothing can be spilled, a paused worker pauses for ever.
-        patient = {f"DASK_DISTRIBUTED__WORKER__MEMORY__{action}": "False" for action in ("TARGET", "SPILL", "PAUSE")}
-        exports = {**ONE_THREAD, **KEEP_MEMORY, "NUMBA_NUM_THREADS": "1", **patient}
+        settings = {_variable(name): value for name, value in WORKER_SETTINGS.items()}
+        exports = {**ONE_THREAD, **KEEP_MEMORY, "NUMBA_NUM_THREADS": "1", **settings}
         return tuple(f"export {name}={value}" for name, value in exports.items())
 
     @property
     def worker_options(self) -> tuple[str, ...]:
         """What `dask worker` is told beside its threads."""
         return ("--resources", "GPU=1") if self.gpus else ()
+
+
+def _variable(setting: str) -> str:
+    """The environment variable that dask reads a setting from."""
+    return "DASK_" + setting.upper().replace(".", "__").replace("-", "_")
 
 
 def memory_of(bytes_per_task: int, workers: int) -> int:
@@ -84,7 +94,7 @@ def batch_client(batch: Batch) -> Iterator[distributed.Client]:
     """Client of a scheduler in this process, whose workers are batch jobs; they end with the context."""
     import distributed
 
-    with _jobqueue(batch) as cluster:
+    with dask.config.set({LINK: OWN_LINK}), _jobqueue(batch) as cluster:
         cluster.scale(jobs=batch.jobs)
         with distributed.Client(cluster, set_as_default=False) as client:
             yield client
@@ -115,7 +125,7 @@ def _jobqueue(batch: Batch) -> Any:
         job_extra_directives=[*_gres(batch), *batch.directives],
         job_script_prologue=[*batch.environment, *batch.prologue],
         worker_extra_args=list(batch.worker_options),
-        scheduler_options={"dashboard_address": ":0"},
+        scheduler_options={"dashboard_address": DASHBOARD},
     )
 
 
@@ -145,10 +155,11 @@ def sort_script(batch: Batch, sort: Sequence[str]) -> str:
         *(f"#SBATCH {line}" for line in head),
         "set -euo pipefail",
         *batch.environment,
+        f"export DASK_DISTRIBUTED__DASHBOARD__LINK={shlex.quote(OWN_LINK)}",
         *batch.prologue,
         'scheduler="$PWD/yass-scheduler-${SLURM_JOB_ID:-$$}.json"',
         "trap 'kill $(jobs -p) 2> /dev/null; rm -f \"$scheduler\"' EXIT",
-        f'{python} -m dask scheduler --scheduler-file "$scheduler" --port 0 --dashboard-address :0 &',
+        f'{python} -m dask scheduler --scheduler-file "$scheduler" --port 0 --dashboard-address {DASHBOARD} &',
         f'srun {python} -m dask worker --scheduler-file "$scheduler" {options} &',
         'while [ ! -s "$scheduler" ]; do sleep 1; done',
         f'{python} -m yass_dask sort {shlex.join(sort)} --scheduler "$scheduler"',

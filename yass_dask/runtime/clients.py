@@ -6,18 +6,23 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
 
 from yass_dask.errors import InputError
-from yass_dask.runtime.batch import is_scheduler_file
+from yass_dask.runtime.batch import DASHBOARD, LOOPBACK, is_scheduler_file
 from yass_dask.runtime.devices import RESOURCE
 from yass_dask.runtime.plan import PROCESS_BYTES
-from yass_dask.runtime.threads import KEEP_MEMORY, ONE_THREAD
+from yass_dask.runtime.threads import KEEP_MEMORY, ONE_THREAD, WORKER_SETTINGS
 
 if TYPE_CHECKING:
     import distributed
+
+_CERTIFICATES = (
+    "set distributed.comm.tls.ca-file, client.cert and client.key in dask's configuration (docs/security.md)"
+)
 
 
 def current_client() -> distributed.Client | None:
@@ -33,23 +38,27 @@ def current_client() -> distributed.Client | None:
 
 
 @contextlib.contextmanager
-def local_client(n_workers: int, memory_limit: int | None, gpus: Sequence[str] = ()) -> Iterator[distributed.Client]:
-    """Processes of one thread each, told to stay single-threaded before they start; and one for each GPU."""
+def local_client(
+    n_workers: int, memory_limit: int | None, gpus: Sequence[str] = (), *, profiled: bool = False
+) -> Iterator[distributed.Client]:
+    """Processes of one thread each, told to stay single-threaded before they start; and one for each GPU.
+
+    With `profiled`, dask samples what they do, for its performance reports.
+    """
     import distributed
 
-    # A job holds its data until they are written: nothing can be spilled, a paused worker pauses for ever.
-    settings: dict[str, Any] = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
+    settings: dict[str, Any] = {**WORKER_SETTINGS, "distributed.worker.profile.enabled": profiled}
     # Read when a process starts, so that `env` would come too late; dask's own has each freed array given back.
     settings["distributed.nanny.pre-spawn-environ"] = {**ONE_THREAD, **KEEP_MEMORY, "NUMBA_NUM_THREADS": "1"}
     limit = _share(memory_limit, n_workers + len(gpus))
-    options = {"nthreads": 1, "memory_limit": limit, "silence_logs": logging.ERROR}
+    options = {"nthreads": 1, "memory_limit": limit, "silence_logs": logging.ERROR, "host": LOOPBACK}
     own: dict[Any, dict[str, Any]] = {i: {} for i in range(n_workers)}
     for gpu in gpus:
         own[f"gpu-{gpu}"] = {"env": {"CUDA_VISIBLE_DEVICES": gpu}, "resources": {RESOURCE: 1}}
     workers = {name: {"cls": distributed.Nanny, "options": options | more} for name, more in own.items()}
     scheduler = {
         "cls": distributed.Scheduler,
-        "options": {"host": "127.0.0.1", "port": 0, "dashboard": True, "dashboard_address": ":0"},
+        "options": {"host": LOOPBACK, "port": 0, "dashboard": True, "dashboard_address": DASHBOARD},
     }
     with (
         dask.config.set(settings),
@@ -72,9 +81,29 @@ def remote_client(address: str) -> Iterator[distributed.Client]:
     import distributed
 
     where = {"scheduler_file": address} if is_scheduler_file(address) else {"address": address}
+    _check_certificates(address)
     try:
         client = distributed.Client(**where, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"The dask scheduler {address} cannot be reached: {error}") from error
+        raise InputError(
+            f"The dask scheduler {address} cannot be reached: {error}. Start one there, or give the address of another"
+        ) from error
     with client:
         yield client
+
+
+def _check_certificates(address: str) -> None:
+    """InputError where a scheduler speaks TLS and dask's settings name no certificates: dask itself fails half-way."""
+    from distributed.security import Security
+
+    from yass_dask.store.disk import read_json
+
+    told = read_json(Path(address)).get("address") if is_scheduler_file(address) else address
+    if not str(told).startswith("tls://"):
+        return
+    try:
+        context = Security().get_connection_args("client").get("ssl_context")
+    except OSError as error:
+        raise InputError(f"The certificates for {told} cannot be read ({error}); {_CERTIFICATES}") from error
+    if context is None:
+        raise InputError(f"The dask scheduler {told} needs certificates, and there are none; {_CERTIFICATES}")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("yass_dask")
 
 _HERE = ("threads", "sync")
+_LOST_SINGLY = 2
+"""Jobs that were run one at a time and lost their workers one after the other: no other job is to blame."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ class Executor:
             finally:
                 give_memory_back()
         elif self.name == "local":
-            with local_client(self.n_workers, self.memory_limit, self.gpus) as client:
+            profiled = self.profile is not None
+            with local_client(self.n_workers, self.memory_limit, self.gpus, profiled=profiled) as client:
                 yield replace(self, client=client)
         elif self.name == "slurm" and self.batch is not None:
             with batch_client(self.batch) as client:
@@ -155,7 +158,8 @@ class Executor:
             while left:
                 before = len(left)
                 with opened._pool(label, before, where) as pool:
-                    _run(pool, cut_jobs(dict(left), self.gpu_memory), done, 1 if singly else pool.window)
+                    window, patience = (1, _LOST_SINGLY) if singly else (pool.window, pool.window)
+                    _run(pool, cut_jobs(dict(left), self.gpu_memory), done, window, patience)
                 stuck = len(left) == before
                 if stuck and (singly or before == 1):
                     raise WorkersLostError(getattr(pool, "last_lost", ""))
@@ -206,22 +210,30 @@ def _graph_facts(tasks: Mapping[str, Delayed]) -> dict[str, int]:
     return {"tasks": len(jobs), "graph_bytes": len(cloudpickle.dumps(jobs))}
 
 
-def _run(pool: Pool, jobs: Iterator[tuple[str, Job]], on_done: Callable[[str], None], window: int) -> None:
-    """Keep `window` jobs going until all are done, or were given up."""
+def _run(
+    pool: Pool, jobs: Iterator[tuple[str, Job]], on_done: Callable[[str], None], window: int, patience: int
+) -> None:
+    """Keep `window` jobs going until all are done or were given up, or `patience` of them in a row were."""
     running: dict[Any, str] = {}
+    lost_in_a_row = 0
 
     def collect() -> None:
+        nonlocal lost_in_a_row
         done, lost = pool.wait(list(running))
         for future in done:
             on_done(running.pop(future))
         for future in lost:
             del running[future]
+        lost_in_a_row = 0 if done else lost_in_a_row + len(lost)
 
     try:
         for name, job in jobs:
             running[pool.submit(name, job)] = name
             if len(running) >= window:
                 collect()
+            if lost_in_a_row >= patience:
+                pool.cancel(list(running))
+                return
         while running:
             collect()
     except BaseException:

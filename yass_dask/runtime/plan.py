@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from yass_dask.errors import InputError
-from yass_dask.motion.params import is_followed
 
 if TYPE_CHECKING:
     from yass_dask.recording import Recording
@@ -35,8 +34,8 @@ DECODE_BYTES_PER_VALUE = 6
 TRACE_BYTES_PER_VALUE = 2
 """Preprocessed traces are int16, in memory and (before compression) on disk."""
 
-EVENT_BYTES_PER_CHANNEL_SECOND = 10_000
-"""Events and their features on disk while a stage is joined: 50 a second and channel, of 100 bytes, twice."""
+ANEW_BYTES_PER_VALUE = 10
+"""Where preprocessed traces are not stored: the blocks that a thread remembers, and what it reads of them."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,6 @@ class Plan:
         Array bytes alive in one task.
     peak_bytes : int
         The whole process tree: interpreters and tasks.
-    disk_bytes : int
-        Traces uncompressed, and events.
     """
 
     chunk_blocks: int
@@ -64,7 +61,6 @@ class Plan:
     n_workers: int
     bytes_per_task: int
     peak_bytes: int
-    disk_bytes: int
 
 
 def plan(
@@ -74,6 +70,7 @@ def plan(
     n_workers: int,
     *,
     processes: bool = False,
+    store_traces: bool = True,
 ) -> Plan:
     """Find the longest chunks, with as many workers as asked for if they fit at all.
 
@@ -87,13 +84,15 @@ def plan(
         Bytes of the whole process tree.
     processes : bool
         Each worker is a process of its own, beside this one.
+    store_traces : bool
+        As for `Store`.
 
     Raises
     ------
     InputError
         A single block does not fit; the message tells the number that would do.
     """
-    block = task_bytes(recording, 1)
+    block = task_bytes(recording, 1, store_traces)
     if max_memory is not None and block > max_memory:
         raise InputError(
             f"resources.max_memory is {_megabytes(max_memory)}, but one block of {recording.block_samples} "
@@ -109,23 +108,22 @@ def plan(
             f"resources.memory_limit is {_megabytes(memory_limit)}, but one worker with one block of "
             f"{recording.n_channels} channels takes {needed}; set it to at least {needed}."
         )
-    chunk_blocks = _longest(recording, max_memory, memory_limit, workers, processes)
-    in_task = task_bytes(recording, chunk_blocks)
+    chunk_blocks = _longest(recording, max_memory, memory_limit, workers, processes, store_traces)
+    in_task = task_bytes(recording, chunk_blocks, store_traces)
     part_blocks = max(chunk_blocks, min(MOST_BLOCKS, _even_share(recording, workers)))
-    return Plan(
-        chunk_blocks, part_blocks, workers, in_task, tree_bytes(in_task, workers, processes), disk_bytes(recording)
-    )
+    return Plan(chunk_blocks, part_blocks, workers, in_task, tree_bytes(in_task, workers, processes))
 
 
 def _longest(
-    recording: Recording, max_memory: int | None, memory_limit: int | None, workers: int, processes: bool
-) -> int:
+    recording: Recording, max_memory: int | None, memory_limit: int | None, workers: int, processes: bool,
+    store_traces: bool,
+) -> int:  # fmt: skip
     """Most blocks per chunk that fit, with some chunks for every worker."""
     longest = CHUNK_VALUES // (recording.block_samples * recording.n_channels)
     longest = max(LONGEST_CHUNK_BLOCKS, min(longest, MOST_BLOCKS))
     chunk_blocks = min(longest, _even_share(recording, workers))
     while chunk_blocks > 1:
-        in_task = task_bytes(recording, chunk_blocks)
+        in_task = task_bytes(recording, chunk_blocks, store_traces)
         fits_task = max_memory is None or in_task <= max_memory
         if fits_task and (memory_limit is None or tree_bytes(in_task, workers, processes) <= memory_limit):
             break
@@ -139,25 +137,18 @@ def _even_share(recording: Recording, workers: int) -> int:
     return max(1, -(-n_blocks // (CHUNKS_PER_WORKER * workers)))
 
 
-def task_bytes(recording: Recording, chunk_blocks: int) -> int:
+def task_bytes(recording: Recording, chunk_blocks: int, store_traces: bool = True) -> int:
     """Bytes of arrays alive in a task: while its chunk is read, or the chunk, what is written, the work on a block."""
     values, size = recording.block_samples * recording.n_channels, recording.dtype.itemsize
     reading = chunk_blocks * max(READ_COPIES * size, DECODE_BYTES_PER_VALUE)
     working = chunk_blocks * (size + TRACE_BYTES_PER_VALUE) + WORK_BYTES_PER_VALUE
-    return int(values * max(reading, working))
+    return int(values * (max(reading, working) + (0 if store_traces else ANEW_BYTES_PER_VALUE)))
 
 
 def tree_bytes(bytes_per_task: int, n_workers: int, processes: bool) -> int:
     """Bytes of the whole process tree."""
     interpreters = 1 + (n_workers if processes else 0)
     return interpreters * PROCESS_BYTES + n_workers * bytes_per_task
-
-
-def disk_bytes(recording: Recording) -> int:
-    """Bytes on disk that a sort needs at most, in the usual case; traces are there twice if the tissue may move."""
-    copies = 2 if is_followed(recording.probe) else 1
-    traces = copies * recording.n_samples * recording.n_channels * TRACE_BYTES_PER_VALUE
-    return int(traces + recording.duration_s * recording.n_channels * EVENT_BYTES_PER_CHANNEL_SECOND)
 
 
 def _megabytes(size: int) -> str:

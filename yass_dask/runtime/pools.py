@@ -29,6 +29,7 @@ _WAITING_AT_LEAST = 64
 Those that wait there are graphs without data."""
 _QUIET_S = 60
 """Seconds without a finished job after which the workers are counted."""
+_ADVICE = "most often they run out of memory: give them more, or lower resources.max_memory"
 _MANY = 8
 """From so many jobs on, their arrays are shared."""
 
@@ -38,8 +39,8 @@ class WorkersLostError(RuntimeError):
 
     def __init__(self, address: str) -> None:
         super().__init__(
-            f"a job was given up: every worker that ran it died, the last one at {address}. Most often they run out of "
-            "memory: give them more, or lower resources.max_memory. What is finished is kept; the same command goes on"
+            f"a job was given up: every worker that ran it died, the last one at {address}; {_ADVICE}. What is "
+            "finished is kept; the same command goes on"
         )
 
 
@@ -197,13 +198,17 @@ class Cluster:
         """Those that are done when one is; the log says so where there is no worker to do any."""
         import distributed
 
+        workers = set(self.client.nthreads())
         while True:
             try:
                 with self.client.as_current():
                     return list(distributed.wait(running, timeout=_QUIET_S, return_when="FIRST_COMPLETED").done)
             except TimeoutError:
-                if not self.client.nthreads():
+                before, workers = workers, set(self.client.nthreads())
+                if not workers:
                     _log.warning("%s: the cluster has no worker left; waiting for one", self.label)
+                elif not workers & before:
+                    _log.warning("%s: all workers died within a minute and were started anew; %s", self.label, _ADVICE)
 
     def cancel(self, running: list[Any]) -> None:
         with contextlib.suppress(Exception):  # the cluster itself may be what failed

@@ -17,6 +17,17 @@ KEEP_MEMORY = {
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Options of glibc's mallopt."""
 
+WORKER_SETTINGS: dict[str, object] = {
+    # A job holds its data until they are written: nothing can be spilled, a paused worker pauses for ever.
+    **{f"distributed.worker.memory.{action}": False for action in ("target", "spill", "pause")},
+    # dask looks at clocks and memory up to 50 times a second: with its sampling of stacks, 100 times a second, a tenth
+    # of a sort's CPU time.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.worker.memory.monitor-interval": "500ms",
+}
+"""Settings of dask for workers that are started for a sort."""
+
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -49,7 +60,7 @@ def keep_memory() -> None:
     2 workers and zarr's threads that doubles the memory of a sort. Threads that run already are not changed. It holds
     for the life of the process; `give_memory_back` returns what lies unused.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another system's library
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_ARENA_MAX, 1)
         libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)
@@ -58,7 +69,7 @@ def keep_memory() -> None:
 
 def give_memory_back() -> None:
     """Return what was freed and kept to the system."""
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yass_dask.errors import InputError
+from yass_dask.runtime.versions import check_versions
 
 if TYPE_CHECKING:
     import distributed
@@ -29,11 +30,12 @@ def check_workers_see(client: distributed.Client, inputs: Sequence[str], folder:
     Raises
     ------
     InputError
-        Names host and path of whatever a worker cannot see, or cannot write.
+        Names host and path of whatever a worker cannot see, or cannot write; or a worker of other versions.
     """
     if not client.nthreads():
         _log.info("waiting for a worker of %s", client.scheduler.address)
         client.wait_for_workers(1)
+    check_versions(client)
     sizes = {path: _size(path) for path in inputs}
     token = folder / f".seen-{uuid.uuid4().hex}"
     token.write_text(token.name)

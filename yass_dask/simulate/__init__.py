@@ -2,5 +2,6 @@
 
 from yass_dask.simulate.render import Simulation, render, simulate, write
 from yass_dask.simulate.scene import Scene, plan
+from yass_dask.simulate.stream import SimulatedSource, stream
 
-__all__ = ["Scene", "Simulation", "plan", "render", "simulate", "write"]
+__all__ = ["Scene", "SimulatedSource", "Simulation", "plan", "render", "simulate", "stream", "write"]

@@ -69,15 +69,15 @@ def plan(
     InputError
         A number that no recording can have.
     """
-    n_samples = _check(seconds, n_units, sampling_rate, snr)
+    n_samples = check_scene(seconds, n_units, sampling_rate, snr)
     positions = contact_positions(geometry, n_channels)
     noise = draw_noise(positions, sampling_rate, seed)
     rng = np.random.default_rng([seed, 0])
-    unit_positions = _place_units(positions, n_units, rng)
-    wanted = _spread_snr(snr, n_units, rng)
+    unit_positions = place_units(positions, n_units, rng)
+    wanted = spread_snr(snr, n_units, rng)
     waveforms = _draw_waveforms(unit_positions, positions, sampling_rate, rng)
     waveforms *= _gains(waveforms[:, JITTERS // 2], noise.band_sd, wanted, sampling_rate)[:, None, None, None]
-    times, labels, jitters, scales = _draw_spikes(n_units, n_samples, sampling_rate, seed)
+    times, labels, jitters, scales = draw_spikes(n_units, n_samples, sampling_rate, seed)
     return Scene(
         n_samples=n_samples,
         sampling_rate=float(sampling_rate),
@@ -94,7 +94,8 @@ def plan(
     )
 
 
-def _check(seconds: float, n_units: int, sampling_rate: float, snr: tuple[float, float]) -> int:
+def check_scene(seconds: float, n_units: int, sampling_rate: float, snr: tuple[float, float]) -> int:
+    """Number of samples; InputError for what no recording can have."""
     if not 1000.0 <= sampling_rate <= 1e6:
         raise InputError(f"sampling_rate is {sampling_rate}: give it in Hz, from 1000 to 1000000")
     n_samples = round(seconds * sampling_rate)
@@ -107,7 +108,7 @@ def _check(seconds: float, n_units: int, sampling_rate: float, snr: tuple[float,
     return n_samples
 
 
-def _place_units(positions: np.ndarray, n_units: int, rng: np.random.Generator) -> np.ndarray:
+def place_units(positions: np.ndarray, n_units: int, rng: np.random.Generator) -> np.ndarray:
     """Somata around the contacts, apart from each other where there is room: (n_units, 3) um."""
     placed = np.empty((0, 3))
     for _ in range(n_units):
@@ -119,7 +120,7 @@ def _place_units(positions: np.ndarray, n_units: int, rng: np.random.Generator) 
     return placed
 
 
-def _spread_snr(snr: tuple[float, float], n_units: int, rng: np.random.Generator) -> np.ndarray:
+def spread_snr(snr: tuple[float, float], n_units: int, rng: np.random.Generator) -> np.ndarray:
     """One ratio from each of n_units equal steps of the logarithm, in random order."""
     steps = (rng.permutation(n_units) + rng.random(n_units)) / max(n_units, 1)
     spread: np.ndarray = np.exp(np.log(snr[0]) + steps * np.log(snr[1] / snr[0]))
@@ -146,16 +147,17 @@ def _gains(templates: np.ndarray, band_sd: np.ndarray, wanted: np.ndarray, sampl
     return gains
 
 
-def _draw_spikes(
-    n_units: int, n_samples: int, sampling_rate: float, seed: int
+def draw_spikes(
+    n_units: int, n_samples: int, sampling_rate: float, seed: int, *epoch: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Trains of all units joined, sorted by time, then by unit."""
+    """Trains of all units joined, sorted by time, then by unit; other ones of the same units for each epoch."""
     margin = template_samples(sampling_rate)
     bursting = set(np.random.default_rng([seed, 3]).permutation(n_units)[: n_units // 3].tolist())
     trains: list[Train] = []
     for unit in range(n_units):
         rng = np.random.default_rng([seed, 4, unit])
         firing = draw_firing(unit in bursting, rng)
+        rng = np.random.default_rng([seed, 4, unit, 1 + epoch[0]]) if epoch else rng
         trains.append(draw_train(firing, n_samples, sampling_rate, margin, rng))
     empty = Train(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     times, jitters, scales = (np.concatenate(parts) for parts in zip(empty, *trains, strict=True))

@@ -81,6 +81,11 @@ def _spread(neuron: Neuron, positions: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return amplitude, delay, 1 + np.minimum(distance, 200.0) / 250.0
 
 
+def contact_amplitudes(neuron: Neuron, positions: np.ndarray) -> np.ndarray:
+    """(n_channels,) amplitude on every contact, as a share of that at the soma."""
+    return _spread(neuron, positions)[0]
+
+
 def unit_waveform(neuron: Neuron, positions: np.ndarray, sampling_rate: float) -> np.ndarray:
     """Waveform at every sub-sample shift, (JITTERS, n_samples, n_channels), of size 1 on the main channel.
 

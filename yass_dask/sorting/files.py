@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from yass_dask.arrayfiles import read_npy, read_npz
 from yass_dask.errors import InputError
 from yass_dask.geometry import Probe
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 TRAIN_FILE, TEMPLATES_FILE, UNITS_FILE = "spike_train.npy", "templates.npy", "units.csv"
 REST_FILE = "sorting.npz"
 """What the three files above lack; written last."""
+AGAIN = "sort again, which writes it anew"
+MAPPED_FROM = 2**20
+"""Bytes of a file of templates from which on it is left on the disk"""
 UNIT_COLUMNS = (
     "unit_id",
     "label",
@@ -44,11 +48,10 @@ def write_sorting(sorting: Sorting, folder: Path) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     train = sorting.spike_train
-    templates = np.asarray(sorting.templates, dtype=np.float32)
     rest = _rest_of(sorting, train)
     with readable_errors(folder):
         replace_file(folder / TRAIN_FILE, lambda file: np.save(file, train))
-        replace_file(folder / TEMPLATES_FILE, lambda file: np.save(file, templates))
+        replace_file(folder / TEMPLATES_FILE, lambda file: _save_templates(file, sorting.templates))
         replace_file(folder / UNITS_FILE, lambda file: file.write(units_csv(sorting.units).encode()))
         replace_file(folder / REST_FILE, lambda file: np.savez_compressed(file, **rest))
     return folder
@@ -59,14 +62,31 @@ def read_sorting(folder: Path) -> dict[str, Any]:
     missing = [name for name in (TRAIN_FILE, TEMPLATES_FILE, REST_FILE) if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder}: no {', '.join(missing)}; give the output folder of a finished sort")
-    train = np.load(folder / TRAIN_FILE, allow_pickle=False)
-    # what has no bytes cannot be mapped
-    templates = np.load(folder / TEMPLATES_FILE, mmap_mode="r" if train.size else None, allow_pickle=False)
-    with np.load(folder / REST_FILE, allow_pickle=False) as stored:
-        rest = {name: stored[name] for name in stored.files}
-    if int(rest["train_crc"]) != _crc(train) or len(templates) != len(rest["unit_ids"]):
+    train = read_npy(folder / TRAIN_FILE, AGAIN)
+    templates = read_templates(folder)
+    rest = read_npz(folder / REST_FILE, AGAIN)
+    try:
+        of_one_sort = int(rest["train_crc"]) == _crc(train) and len(templates) == len(rest["unit_ids"])
+        found = _arguments(train, templates, rest, folder) if of_one_sort else {}
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / REST_FILE}: not what a sort writes ({error}); {AGAIN}") from None
+    if not found:
         raise InputError(f"{folder}: {TRAIN_FILE} and {REST_FILE} are not of one sort; sort again")
-    return _arguments(train, templates, rest, folder)
+    return found
+
+
+def read_templates(folder: Path) -> np.ndarray:
+    """Templates of the sorting in a folder; they stay on disk, unless they are small: what has no bytes has no map."""
+    path = folder / TEMPLATES_FILE
+    return read_npy(path, AGAIN, mmap_mode="r" if path.stat().st_size > MAPPED_FROM else None)
+
+
+def _save_templates(file: Any, templates: Any) -> None:
+    """As np.save does it, but one unit at a time: many are zero nearly everywhere, and are not held in full."""
+    about = {"descr": "<f4", "fortran_order": False, "shape": tuple(templates.shape)}
+    np.lib.format.write_array_header_1_0(file, about)
+    for template in templates:
+        file.write(np.ascontiguousarray(template, "<f4").tobytes())
 
 
 def units_csv(units: list[dict[str, Any]]) -> str:
@@ -120,7 +140,7 @@ def _arguments(train: np.ndarray, templates: np.ndarray, rest: dict[str, Any], f
 
 
 def _crc(train: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(train).tobytes())
+    return zlib.crc32(np.ascontiguousarray(train).data)
 
 
 def replace_file(path: Path, write: Callable[[Any], Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from yass_dask.errors import InputError
 from yass_dask.geometry import Probe
 from yass_dask.sorting.files import UNIT_COLUMNS, plain, read_sorting, write_sorting
 from yass_dask.sorting.tables import spikes_table, units_table, write_npz
+
+if TYPE_CHECKING:
+    from yass_dask.store.verify import Verified
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +129,21 @@ class Sorting:
     def write(self, folder: str | Path) -> Path:
         """Write spike_train.npy, templates.npy, units.csv, sorting.npz; each appears whole or not at all."""
         return write_sorting(self, Path(folder))
+
+    def verify(self) -> Verified:
+        """Check its folder against the checksums of what was written there, as `yass verify` does.
+
+        Raises
+        ------
+        InputError
+            It does not lie in the output folder of a sort, or a sort is writing there.
+        """
+        from yass_dask.store import store_of
+
+        store = store_of(self.path)
+        if store is None:
+            raise InputError(f"{self.path or 'this sorting'}: not in the output folder of a sort; nothing to verify")
+        return store.verify()
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write one HTML page about it, by default report.html in its folder; see `yass_dask.report`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from yass_dask.errors import InputError
 from yass_dask.sources.protocol import PIECE_BYTES, check_dtype, checksum_of, fill, spread
 
 ORDERS = ("samples", "channels")
+SAME_TIME_NS = 2 * 10**9
+"""Some shared file systems tell the time of a change less exactly on one host than on another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,21 +56,41 @@ class BinarySource:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         try:
-            rows = self._rows(start, stop) if self.order == "samples" else self._columns(start, stop)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.path}: was {self.stat[0]} bytes when opened, cannot be read: {error}") from error
+            with open(self.path, "rb", buffering=0) as file:
+                found = os.fstat(file.fileno())
+                if found.st_size != self.stat[0] or abs(found.st_mtime_ns - self.stat[1]) > SAME_TIME_NS:
+                    raise InputError(
+                        f"{self.path} changed while it was sorted: it had {self.stat[0]} bytes and now has "
+                        f"{found.st_size}, last written {_when(found.st_mtime_ns)}, before {_when(self.stat[1])}. "
+                        "Sort a file that nobody writes to; for the new one, start over with --clean"
+                    )
+                rows = self._rows(file, start, stop) if self.order == "samples" else self._columns(file, start, stop)
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(
+                f"{self.path} cannot be read any more ({reason}). Bring it back, and the same sort goes on"
+            ) from error
         return rows.astype(self.dtype, order="C", copy=False)
 
-    def _rows(self, start: int, stop: int) -> np.ndarray:
-        """Read rather than mapped: a mapped page costs more than what lies on it."""
-        first = self.offset + start * self.n_channels * self.file_dtype.itemsize
-        shape = (max(stop - start, 0), self.n_channels)
-        values = np.fromfile(self.path, self.file_dtype, shape[0] * shape[1], offset=first)
-        return values.reshape(shape)
+    # Read rather than mapped: a mapped page costs more than what lies on it, and where the file is cut off or its disk
+    # is gone, touching one ends the process.
 
-    def _columns(self, start: int, stop: int) -> np.ndarray:
-        mapped = np.memmap(self.path, self.file_dtype, "r", self.offset, self.shape[::-1])
-        return np.array(mapped[:, start:stop].T, dtype=self.dtype, order="C")
+    def _rows(self, file: Any, start: int, stop: int) -> np.ndarray:
+        n_rows = max(stop - start, 0)
+        return self._values(file, start * self.n_channels, n_rows * self.n_channels).reshape(n_rows, self.n_channels)
+
+    def _columns(self, file: Any, start: int, stop: int) -> np.ndarray:
+        columns = np.empty((self.n_channels, max(stop - start, 0)), self.file_dtype)
+        for channel, column in enumerate(columns):
+            column[:] = self._values(file, channel * self.shape[0] + start, len(column))
+        return columns.T
+
+    def _values(self, file: Any, first: int, count: int) -> np.ndarray:
+        file.seek(self.offset + first * self.file_dtype.itemsize)
+        values = np.fromfile(file, self.file_dtype, count)
+        if len(values) < count:
+            raise OSError(f"{count} values expected, {len(values)} found")
+        return values
 
     def identity(self) -> dict[str, Any]:
         def read(start: int, stop: int) -> bytes:
@@ -99,6 +123,10 @@ class BinarySource:
         )
 
 
+def _when(ns: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ns / 1e9))
+
+
 def _stat_file(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()
@@ -111,8 +139,11 @@ def _stat_file(path: Path) -> tuple[int, int]:
 
 
 def _count_samples(path: Path, size: int, dtype: np.dtype[Any], n_channels: int, offset: int) -> int:
-    if n_channels < 1 or offset < 0:
-        raise InputError(f"{path}: n_channels must be >= 1 and offset >= 0, found {n_channels} and {offset}")
+    whole = isinstance(n_channels, int | np.integer) and isinstance(offset, int | np.integer)
+    if not whole or n_channels < 1 or offset < 0:
+        raise InputError(
+            f"{path}: n_channels must be >= 1 and offset >= 0, found {n_channels!r} and {offset!r}; give whole numbers"
+        )
     row = n_channels * dtype.itemsize
     data = size - offset
     if data < row:

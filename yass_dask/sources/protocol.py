@@ -49,7 +49,7 @@ def check_shape(shape: Sequence[Any], where: str) -> None:
         raise InputError(f"{where}: expected two dimensions (samples, channels), found shape {tuple(shape)}")
     if any(n != n for n in shape):
         raise InputError(f"{where}: the length is not known; call compute_chunk_sizes() on the dask array first")
-    if min(shape) < 1:
+    if not all(isinstance(n, int | float | np.integer) for n in shape) or min(shape) < 1:
         raise InputError(f"{where}: empty, shape (samples, channels) is {tuple(shape)}")
 
 

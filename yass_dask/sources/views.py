@@ -103,7 +103,7 @@ def files_of(source: Source) -> list[str]:
     if path is not None:
         return [str(path)]
     inner = source.sources if isinstance(source, ConcatSource) else ()
-    inner = (source.source,) if isinstance(source, SlicedSource) else inner
+    inner = (source.source,) if hasattr(source, "source") else inner  # a part of it, or it with something added
     return [path for one in inner for path in files_of(one)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import mmap
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 from dask.base import tokenize
 
 from yass_dask.errors import InputError
+from yass_dask.sources.checksums import MISSING, checks_of
+from yass_dask.sources.codecs import refuse_pickles
 from yass_dask.sources.protocol import check_dtype, check_shape, describe, fill
 
 
@@ -39,7 +42,11 @@ class ZarrSource:
         rows = open_rows(self.path, self.stamp)
         if rows is not None:
             return rows.read(start, stop)
-        return np.asarray(_open_zarr(self.path, self.stamp)[start:stop]).astype(self.dtype, copy=False)
+        try:
+            read = np.asarray(_open_zarr(self.path, self.stamp)[start:stop])
+        except Exception as error:  # each codec, and each version of zarr, raises its own
+            raise _unreadable(self.path, error) from error
+        return read.astype(self.dtype, copy=False)
 
     def identity(self) -> dict[str, Any]:
         return {"kind": "zarr", "name": Path(self.path).name, **describe(self), "mtime_ns": self.stamp}
@@ -60,14 +67,22 @@ def _open_zarr(path: str, stamp: int) -> Any:
     """Open once per process and version of the array: opening takes milliseconds, a read is often shorter."""
     import zarr
 
+    refuse_pickles(Path(path))
     try:
         found = zarr.open(path, mode="r")
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a zarr array ({error or type(error).__name__})") from error
+    except Exception as error:  # the description is anybody's JSON: what zarr raises about it has no end
+        why = error if str(error) else type(error).__name__
+        raise InputError(
+            f"{path}: not a zarr array ({why}); give the folder of an array (samples, channels) of format 2 or 3"
+        ) from error
     if not hasattr(found, "shape"):
         names = ", ".join(sorted(name for name, _ in found.arrays())) or "none"
         raise InputError(f"{path}: is a zarr group; give the path of an array in it (found: {names})")
     return found
+
+
+BLOSC_HEADER, BLOSC_COPIED = struct.Struct("<2xBxIII"), 0x2
+"""Flags, bytes of the chunk, of one of its pieces, and compressed; the flag of chunks that are only copied."""
 
 
 @dataclass(frozen=True)
@@ -98,21 +113,55 @@ class BloscRows:
 
     def _fill(self, rows: np.ndarray, index: int, offset: int) -> None:
         """Fill `rows` with those of a chunk from `offset` on."""
-        path = self.folder / f"{index}{self.suffix}"
+        name = f"{index}{self.suffix}"
+        path, checks = self.folder / name, checks_of(self.folder)
+        data = None if checks is None else checks.unseen(name, index)
         try:
             if len(rows) == self.chunk_rows:
-                self.codec.decode(path.read_bytes(), out=rows)
+                self.codec.decode(self._checked(data or path.read_bytes()), out=rows)
             elif hasattr(self.codec, "decode_partial"):
-                # Mapped: of a file at the edge only the pages are read that hold wanted rows.
-                with open(path, "rb") as file:
-                    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                self.codec.decode_partial(data, offset * self.shape[1], rows.size, out=rows)
+                self.codec.decode_partial(
+                    self._checked(data or _mapped(path)), offset * self.shape[1], rows.size, out=rows
+                )
             else:  # gone since numcodecs 0.16
                 whole = np.empty((self.chunk_rows, self.shape[1]), self.dtype)
-                self.codec.decode(path.read_bytes(), out=whole)
+                self.codec.decode(self._checked(data or path.read_bytes()), out=whole)
                 rows[:] = whole[offset : offset + len(rows)]
-        except FileNotFoundError:  # as in any zarr array: nothing but the fill value was written there
-            rows[:] = self.fill_value
+        except FileNotFoundError:
+            if checks is not None:
+                raise checks.damage(name, MISSING) from None
+            rows[:] = self.fill_value  # as in any zarr array: nothing but the fill value was written there
+        except Exception as error:  # whatever a codec says about bytes that are not its own
+            raise _unreadable(path, error) from error
+
+    def _checked(self, data: Any) -> Any:
+        """A chunk's bytes, if they are as many as they say: Blosc believes them, and would read on behind their end."""
+        expected = self.chunk_rows * self.shape[1] * self.dtype.itemsize
+        if len(data) < BLOSC_HEADER.size:
+            raise ValueError(f"{len(data)} bytes are too few for a chunk")
+        flags, n_bytes, piece, compressed = BLOSC_HEADER.unpack_from(data)
+        if n_bytes != expected or compressed != len(data):
+            raise ValueError(
+                f"{len(data)} bytes that say they are {compressed}, of {n_bytes} where {expected} should be"
+            )
+        if not flags & BLOSC_COPIED:
+            n_pieces = -(-n_bytes // max(piece, 1))
+            end = BLOSC_HEADER.size + 4 * n_pieces
+            starts = np.frombuffer(data[BLOSC_HEADER.size : end], "<i4")
+            if not piece or len(starts) < n_pieces or (starts < end).any() or (starts > compressed - 4).any():
+                raise ValueError("its table of pieces points out of it")
+        return data
+
+
+def _unreadable(path: str | Path, error: Exception) -> InputError:
+    why = error if str(error) else type(error).__name__
+    return InputError(f"{path}: damaged, cannot be read ({why}); bring it back from where it came, or make it anew")
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """Of a file at the edge only the pages are read that hold wanted rows."""
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 @functools.lru_cache(maxsize=32)
@@ -123,13 +172,13 @@ def open_rows(path: str, stamp: int) -> BloscRows | None:
     try:
         about = json.loads((Path(path) / ".zarray").read_bytes())
         codec = numcodecs.get_codec(about["compressor"])
-        shape, chunks, dtype = tuple(about["shape"]), about["chunks"], np.dtype(about["dtype"])
+        shape, chunks, dtype = tuple(about["shape"]), tuple(about["chunks"]), np.dtype(about["dtype"])
+        plain = about["order"] == "C" and not about["filters"] and about["fill_value"] is not None
+        whole_rows = len(shape) == len(chunks) == 2 and chunks[1] == shape[1] and min(chunks) > 0
+        suffix = about.get("dimension_separator", ".") + "0"
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    plain = about["order"] == "C" and not about["filters"] and about["fill_value"] is not None
-    whole_rows = len(shape) == 2 and chunks[1] == shape[1]
     known = isinstance(codec, numcodecs.Blosc) and dtype.isnative
     if not (plain and whole_rows and known and dtype.kind in "iuf" and isinstance(about["fill_value"], int | float)):
         return None
-    suffix = about.get("dimension_separator", ".") + "0"
     return BloscRows(Path(path), (shape[0], shape[1]), chunks[0], dtype, about["fill_value"], suffix, codec)

@@ -25,7 +25,9 @@ RUN_PARAMS: dict[str, Any] = {
     "seed": 0,
     "scheduler": "threads",
     "memory_limit": None,
+    "store_traces": True,
     "keep_traces": True,
+    "known_units": None,
     "job_kwargs": {},
 }
 """How it runs; what is sorted does not depend on them, but for the backend's last bits."""
@@ -34,7 +36,10 @@ RUN_DESCRIPTIONS = {
     "seed": "Part of the recipe; no stage draws random numbers at present",
     "scheduler": "threads, local (processes of this machine), sync, or the address or file of a dask scheduler",
     "memory_limit": "Most memory that the whole sort may take, such as 8GB; None: no limit",
+    "store_traces": "Store the preprocessed traces; False makes them anew whenever they are read",
     "keep_traces": "Keep the preprocessed traces, for report, phy and analyzers",
+    "known_units": "Folder of an earlier sort of the same channels (sorter_output), whose units are known and keep their "
+    "ids; None: units are found anew",
     "job_kwargs": "SpikeInterface's: n_jobs is the number of workers, progress_bar is heeded; chunks are planned by "
     "memory_limit in place of chunk_size and the like",
 }
@@ -98,16 +103,18 @@ class YassDaskSorter(BaseSorter):
         jobs = fix_job_kwargs(params["job_kwargs"])
         limit = None if params["memory_limit"] is None else parse_size(params["memory_limit"])
         local = params["scheduler"] == "local"
-        planned = plan(recording, None, limit, jobs["n_jobs"], processes=local)
+        stored = params["store_traces"]
+        planned = plan(recording, None, limit, jobs["n_jobs"], processes=local, store_traces=stored)
         shown = progress.choose(silent=not (verbose and jobs["progress_bar"]))
         executor = Executor(params["scheduler"], planned.n_workers, limit)
         science = {name: value for name, value in params.items() if name not in RUN_PARAMS}
-        store = Store(sorter_output_folder)
+        store = Store(sorter_output_folder, store_traces=stored)
         try:
             with store.lock(), logging_to(store.path, "INFO" if verbose else "WARNING"), executor.open() as opened:
                 sort(
                     recording.with_chunks(planned.chunk_blocks, planned.part_blocks), store, sort_params(science),
                     backend=params["backend"], client=opened, seed=params["seed"], progress=shown,
+                    templates=params["known_units"],
                 )  # fmt: skip
         finally:
             shown.close()

@@ -64,6 +64,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], scratch: Path,
 
 
 def _sync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folders
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

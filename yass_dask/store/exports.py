@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import zlib
 from pathlib import Path
 
 PROFILE, WORK = "profile", "yass.work"
@@ -22,6 +23,9 @@ EXPORTS = (
     "nwb",
     "report.html",
     "motion",
+    "stability",
+    "stability.csv",
+    "stability.json",
     PROFILE,
     WORK,
 )
@@ -32,6 +36,17 @@ STEPS = {
     "templates": ("templates.npy", "spike_train.npy", "groups.json", "idx_good_templates.npy"),
 }
 """Folders of YASS's steps, and the files in them."""
+
+
+RESULTS = ("spike_train.npy", "templates.npy", "units.csv", "sorting.npz", "motion")
+"""What a sort finds in the end, written anew by every sort."""
+
+
+def checksums_of(folder: Path) -> dict[str, list[int]]:
+    """Bytes and checksum of every file of the result, by its path in the folder."""
+    found = [path for name in RESULTS for path in [folder / name, *sorted((folder / name).glob("*"))] if path.is_file()]
+    contents = {str(path.relative_to(folder)): path.read_bytes() for path in found}
+    return {name: [len(data), zlib.crc32(data)] for name, data in contents.items()}
 
 
 def delete_exports(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,16 +13,17 @@ from yass_dask.errors import InputError
 from yass_dask.monitor.progress import Progress, SilentProgress
 from yass_dask.store import traces, zarrays
 from yass_dask.store.disk import read_json, readable_errors, write_json
-from yass_dask.store.exports import delete, delete_exports
+from yass_dask.store.exports import checksums_of, delete, delete_exports
 from yass_dask.store.keep import Keep, Run, Runs
 from yass_dask.store.lock import folder_lock
 from yass_dask.store.recipe import differences, hash_of, plain
-from yass_dask.store.space import written_bytes
-from yass_dask.store.stage import Stage
+from yass_dask.store.space import check_space, written_bytes
+from yass_dask.store.stage import UNSTORED, Stage
 from yass_dask.store.table import Table
 
 if TYPE_CHECKING:
     from yass_dask.recording import Recording
+    from yass_dask.store.verify import Verified
 
 _log = logging.getLogger("yass_dask")
 
@@ -30,6 +31,7 @@ IfExists = Literal["skip", "overwrite", "abort"]
 
 ZARR = "yass.zarr"
 MARKER = "yass.json"
+RESULT = "result"
 LOCK = "yass.lock"
 _MADE_BY = "yass_dask"
 
@@ -44,13 +46,17 @@ class Store:
     if_exists : {"skip", "overwrite", "abort"}
         What to do with results that are there: use those whose recipe is the same and compute the rest;
         delete them; or refuse to start.
+    store_traces : bool
+        False stores no preprocessed traces, the largest of all results: they are made anew whenever they are read.
+        The spikes are the same, and later sorts may go on with the other choice.
     """
 
-    def __init__(self, path: str | Path, if_exists: IfExists = "skip") -> None:
+    def __init__(self, path: str | Path, if_exists: IfExists = "skip", *, store_traces: bool = True) -> None:
         if if_exists not in get_args(IfExists):
             raise InputError(f"if_exists is {if_exists!r}; allowed are {', '.join(get_args(IfExists))}.")
         self.path = Path(path).expanduser().absolute()
         self.if_exists = if_exists
+        self.store_traces = store_traces
         self._held = 0
 
     def __repr__(self) -> str:
@@ -83,20 +89,11 @@ class Store:
         with readable_errors(self.path), contextlib.ExitStack() as stack:
             stack.enter_context(folder_lock(self.path / LOCK))
             self._held = 1
-            stack.callback(self._release)
+            stack.callback(setattr, self, "_held", 0)
             yield
 
-    def _release(self) -> None:
-        self._held = 0
-
     def run(
-        self,
-        recording: Recording,
-        *,
-        backend: str,
-        seed: int,
-        executor: Runs,
-        progress: Progress | None = None,
+        self, recording: Recording, *, backend: str, seed: int, executor: Runs, progress: Progress | None = None
     ) -> Keep:
         """Begin a sort, or go on with one; call it inside `with store.lock():`.
 
@@ -116,7 +113,8 @@ class Store:
         self._admit(identity)
         with readable_errors(self.path):
             self._sweep()
-            self._write_marker({**self._marker(), "recording": identity})
+            kept = {name: value for name, value in self._marker().items() if name != RESULT}
+            self._write_marker({**kept, "recording": identity})
             zarrays.make_group(self.zarr_path)
         shown = SilentProgress() if progress is None else progress
         run = Run(
@@ -128,6 +126,7 @@ class Store:
             executor=executor,
             progress=shown,
             record=self._record,
+            stores_traces=self.store_traces,
         )
         return Keep(run, hash_of(identity))
 
@@ -143,6 +142,11 @@ class Store:
         complete = attributes.get("complete")
         if not complete:
             there = ", ".join(self.stages()) or "none"
+            if attributes.get(UNSTORED):
+                raise InputError(
+                    f"The traces of stage {name!r} in {self.path} were not stored (--recompute-traces), and are needed "
+                    "for this; sort again with --store-traces: only they are computed."
+                )
             raise InputError(
                 f"{self.path} has no complete stage {name!r} (complete: {there}). Run the sort to its end."
             )
@@ -204,15 +208,21 @@ class Store:
         InputError
             Not enough; the message tells both numbers.
         """
-        existing = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
-        free = shutil.disk_usage(existing).free
-        missing = max(0, needed_bytes - written_bytes(self.zarr_path, self._stage_folders()))
-        if missing > free:
-            raise InputError(
-                f"The sort needs about {missing / 2**20:.0f} MB of disk in {self.path}, but {free / 2**20:.0f} "
-                "MB are free. Free some space or choose another output folder."
-            )
-        return free
+        return check_space(self.path, needed_bytes, written_bytes(self.zarr_path, self._stage_folders()))
+
+    def seal(self, recipes: Mapping[str, str]) -> None:
+        """Remember what a sort that has ended was made of (stage -> hash of its recipe), and its files' checksums."""
+        result = {"stages": dict(recipes), "files": checksums_of(self.path)}
+        self._write_marker({**self._marker(), RESULT: result})
+
+    def verify(self) -> Verified:
+        """Compute all checksums anew; marks of what is damaged are withdrawn, so that the next sort makes it again.
+
+        InputError where it is no output folder, or a sort is writing to it.
+        """
+        from yass_dask.store.verify import verify
+
+        return verify(self)
 
     def _claim(self) -> None:
         """Make the folder ours if it is new or empty; refuse any other that lacks our marker."""
@@ -220,6 +230,8 @@ class Store:
             self.path.mkdir(parents=True, exist_ok=True)
             if self._is_ours():
                 return
+            if (self.path / MARKER).exists() and self.zarr_path.exists():
+                raise InputError(f"{self.path / MARKER} is damaged; `yass verify {self.path}` mends it.")
             stranger = next(self._entries(), None)
             if stranger is not None:
                 raise InputError(
@@ -248,7 +260,7 @@ class Store:
 
     def _entries(self) -> Iterator[str]:
         """Names in the folder, without the temporary files that a killed process leaves."""
-        return (entry.name for entry in self.path.iterdir() if not _is_leftover(entry))
+        return (entry.name for entry in self.path.iterdir() if not entry.match(".*.tmp"))
 
     def _stage_folders(self) -> list[Path]:
         return sorted(path.parent for path in self.zarr_path.glob(f"*/{zarrays.ATTRIBUTES_FILE}"))
@@ -283,7 +295,3 @@ def store_of(path: Path | None) -> Store | None:
 def _source(identity: Any) -> Any:
     """The part of an identity that says which recording it is; the rest only changes what is computed."""
     return identity.get("source", identity) if isinstance(identity, dict) else identity
-
-
-def _is_leftover(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".tmp")

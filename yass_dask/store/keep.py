@@ -18,6 +18,7 @@ from yass_dask.chunked import LazyParts, LazyTraces
 from yass_dask.monitor.peak import PeakMemory
 from yass_dask.monitor.progress import Part, Progress
 from yass_dask.store import parts, traces, zarrays
+from yass_dask.store.damage import look_at, withdraw
 from yass_dask.store.disk import readable_errors
 from yass_dask.store.recipe import INPUT_CHANGED, Recipe, changes, hash_of, params_of, plain
 from yass_dask.store.stage import Stage
@@ -50,6 +51,8 @@ class Run:
     progress: Progress
     record: Callable[[str, dict[str, Any]], None]
     """Takes a stage's name, and its seconds and peak memory."""
+    stores_traces: bool = True
+    """Or traces are made anew by whoever reads them."""
 
     def place_of(self, lazy: Lazy) -> tuple[str, Where]:
         """A stage's backend, and which workers it is for: GPUs are for traces."""
@@ -72,6 +75,8 @@ class Keep:
     previous: str
     """Hash of what the next stage is made from: the recording's identity, then the last stage's recipe."""
     computed: dict[str, int] = field(default_factory=dict)
+    recipes: dict[str, str] = field(default_factory=dict)
+    """Hash of the recipe of every stage kept so far, in order."""
 
     def __call__(self, name: str, lazy: Lazy) -> Any:
         """Return `lazy.open` of the finished result.
@@ -85,9 +90,18 @@ class Keep:
             raise ValueError(f"stage {name!r} needs a plain name that no other stage has")
         recipe = self._recipe(name, lazy)
         stage = Stage(self.run.folder / name, hash_of(recipe))
+        self.previous = self.recipes[name] = stage.recipe
+        if isinstance(lazy, LazyTraces) and not self.run.stores_traces and not _has_traces(stage, recipe):
+            return lazy.open(self._unstored(stage, recipe, lazy))
         self._make(stage, recipe, lazy)
-        self.previous = stage.recipe
         return lazy.open(_opened(stage, lazy))
+
+    def _unstored(self, stage: Stage, recipe: Recipe, lazy: LazyTraces) -> Any:
+        with readable_errors(stage.path):
+            stage.leave_unstored(recipe)
+        _log.info("%s: not stored, made anew whenever it is read", stage.name, extra={"file_only": True})
+        self.computed[stage.name] = 0
+        return lazy.unstored
 
     def _recipe(self, name: str, lazy: Lazy) -> Recipe:
         recipe = {
@@ -129,7 +143,10 @@ class Keep:
         elif "complete" in attributes and stage.is_whole():
             return True
         elif "complete" in attributes:
-            _log.warning("%s: files of its result are missing or damaged; computing it again", stage.name)
+            with readable_errors(stage.path):
+                taken_back = withdraw(stage, look_at(stage).damages)
+            _log.warning("files of a result are missing or damaged; computing again %s", taken_back or stage.name)
+            return stage.is_whole()  # where the stage's mark could restore them
         return False
 
     def _say_found(self, stage: Stage, n_parts: int) -> None:
@@ -184,8 +201,11 @@ class _PartsWork:
 
     def finish(self) -> None:
         names, reduce = list(self.lazy.parts), self.lazy.reduce
-        fields = parts.join(self.stage, names) if reduce is None else parts.reduce(self.stage, names, reduce)
-        self.stage.complete(fields)
+        if reduce is None:
+            checksums, rows = parts.join(self.stage, names)
+            self.stage.complete(checksums, parts=names, rows=rows)
+        else:
+            self.stage.complete(parts.reduce(self.stage, names, reduce))
 
 
 @dataclass(frozen=True)
@@ -209,7 +229,14 @@ class _TracesWork:
         return traces.write_tasks(self.lazy.traces, self.stage, layout, missing)
 
     def finish(self) -> None:
-        self.stage.complete((traces.ARRAY,), traces=True)
+        layout = traces.layout_of(self.lazy.traces, self.run.block_samples)
+        self.stage.complete({traces.ARRAY: traces.put_checksums(self.stage, layout)}, traces=True)
+
+
+def _has_traces(stage: Stage, recipe: Recipe) -> bool:
+    """Whether traces of this recipe lie there, all of them."""
+    found = stage.attributes()
+    return found.get("recipe") == recipe and stage.is_whole() and not found["complete"].get("deleted")
 
 
 def _opened(stage: Stage, lazy: Lazy) -> Any:

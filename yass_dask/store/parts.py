@@ -21,14 +21,14 @@ from yass_dask.store import zarrays
 from yass_dask.store.disk import readable_errors, write_whole
 from yass_dask.store.stage import Stage
 
-_SUFFIX = ".npz"
+SUFFIX = ".npz"
 _MEMBER = ".npy"
 _READERS = 4
 
 
 def part_file(stage: Stage, name: str) -> Path:
     """File of a part while its stage is unfinished."""
-    return stage.scratch / f"{quote(name, safe='')}{_SUFFIX}"
+    return stage.scratch / f"{quote(name, safe='')}{SUFFIX}"
 
 
 def write_part(arrays: Mapping[str, np.ndarray], stage: Stage, name: str) -> None:
@@ -55,11 +55,12 @@ def write_tasks(parts: Mapping[str, Delayed], stage: Stage, missing: Sequence[st
 def found(stage: Stage, names: Sequence[str]) -> set[str]:
     """Names of the parts that lie on the disk undamaged."""
     with ThreadPoolExecutor(_READERS) as readers:
-        sound = list(readers.map(lambda name: _is_sound(part_file(stage, name)), names))
+        sound = list(readers.map(lambda name: is_sound(part_file(stage, name)), names))
     return {name for name, ok in zip(names, sound, strict=True) if ok}
 
 
-def _is_sound(path: Path) -> bool:
+def is_sound(path: Path) -> bool:
+    """Whether a part's file is there, and undamaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -67,28 +68,35 @@ def _is_sound(path: Path) -> bool:
         return False
 
 
-def join(stage: Stage, names: Sequence[str]) -> tuple[str, ...]:
-    """Concatenate the parts, in the order of `names`, into one zarr array per field; return the fields.
+def join(stage: Stage, names: Sequence[str]) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """Concatenate the parts, in the order of `names`, into one zarr array per field.
 
     One part's field is in memory at a time. Parts without rows only count where no part has any.
+
+    Returns
+    -------
+    Checksums of the fields, see `zarrays.put_checksums`; number of rows that each part has of every field.
     """
     specs = [_specs(part_file(stage, name)) for name in names]
     fields = tuple(sorted({field for spec in specs for field in spec}))
+    checksums = {}
     for field in fields:
-        layout = _joined_layout(field, specs, names)
-        zarrays.put_rows(stage.path / field, layout, _pieces(stage, field, names, specs), stage.scratch)
-    return fields
+        layout, pieces = _joined_layout(field, specs, names), _pieces(stage, field, names, specs)
+        checksums[field] = zarrays.put_rows(stage.path / field, layout, pieces, stage.scratch)
+    rows = {field: [spec[field][0][0] if field in spec else 0 for spec in specs] for field in fields}
+    return checksums, rows
 
 
 def reduce(
     stage: Stage, names: Sequence[str], make: Callable[[Iterator[Mapping[str, np.ndarray]]], Mapping[str, np.ndarray]]
-) -> tuple[str, ...]:
-    """Make the arrays of the parts, of which one is in memory at a time; return the fields."""
+) -> dict[str, int]:
+    """Make the arrays of the parts, of which one is in memory at a time; return the fields' checksums."""
     arrays = make(_whole(part_file(stage, name)) for name in names)
-    for field, values in arrays.items():
+    checksums = {}
+    for field, values in sorted(arrays.items()):
         layout = zarrays.layout_for(len(values), values.shape[1:], values.dtype)
-        zarrays.put_rows(stage.path / field, layout, [values], stage.scratch)
-    return tuple(sorted(arrays))
+        checksums[field] = zarrays.put_rows(stage.path / field, layout, [values], stage.scratch)
+    return checksums
 
 
 def read(stage: Stage, name: str, fields: Sequence[str]) -> dict[str, np.ndarray]:

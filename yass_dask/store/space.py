@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from yass_dask.errors import InputError
 from yass_dask.store import traces, zarrays
 from yass_dask.store.stage import Stage
+
+
+def check_space(path: Path, needed: int, written: int) -> int:
+    """Free bytes where an output folder is, or will be; InputError where what is not written yet does not fit."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if max(0, needed - written) > free:
+        raise InputError(
+            f"The sort needs about {(needed - written) / 2**20:.0f} MB of disk in {path}, but {free / 2**20:.0f} "
+            "MB are free. Free some space or choose another output folder."
+        )
+    return free
 
 
 def written_bytes(folder: Path, stages: Iterable[Path]) -> int:

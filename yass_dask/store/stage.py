@@ -18,6 +18,8 @@ from yass_dask.store import zarrays
 from yass_dask.store.disk import read_json, write_json
 from yass_dask.store.recipe import Recipe, hash_of
 
+UNSTORED = "unstored"
+
 
 def backend_of(folder: Path) -> str | None:
     """Backend by which the stage in a folder was begun; None where there is none."""
@@ -52,11 +54,19 @@ class Stage:
 
     def begin(self, recipe: Recipe) -> None:
         """Make the folder ready to compute: emptied where it holds another recipe's work."""
-        if self.attributes().get("recipe") != recipe or self.is_complete():
+        found = self.attributes()
+        if found.get("recipe") != recipe or found.keys() & {"complete", UNSTORED}:
             self.empty()
             zarrays.make_group(self.path)
             write_json(self.path / zarrays.ATTRIBUTES_FILE, {"recipe": recipe})
         self.scratch.mkdir(exist_ok=True)
+
+    def leave_unstored(self, recipe: Recipe) -> None:
+        """Note that a sort made these traces when it read them; what lay here is deleted, unless it says so already."""
+        if self.attributes() != {"recipe": recipe, UNSTORED: True}:
+            self.empty()
+            zarrays.make_group(self.path)
+            write_json(self.path / zarrays.ATTRIBUTES_FILE, {"recipe": recipe, UNSTORED: True})
 
     def empty(self) -> None:
         """Delete everything; the recipe goes first, so that a kill half-way leaves nothing to believe in."""
@@ -73,13 +83,32 @@ class Stage:
             return False
         return bool(complete.get("deleted")) or complete["arrays"] == self._footprints(complete["arrays"])
 
-    def complete(self, names: Mapping[str, Any] | tuple[str, ...], **record: Any) -> dict[str, Any]:
-        """Write the last mark, then drop the scratch."""
-        complete = {**record, "arrays": self._footprints(names)}
+    def complete(self, checksums: Mapping[str, int], **record: Any) -> dict[str, Any]:
+        """Write the last mark, then drop the scratch.
+
+        Parameters
+        ----------
+        checksums : array's name -> checksum of its checksum file
+        """
+        known = {name: zarrays.read_layout(self.path / name) for name in checksums}
+        complete = {
+            **record,
+            "recipe": self.recipe,
+            "arrays": self._footprints(checksums),
+            "checksums": dict(checksums),
+            "layouts": {
+                name: [layout.shape, layout.chunk_rows, layout.dtype] for name, layout in known.items() if layout
+            },
+        }
         content = {**self.attributes(), "complete": complete}
         write_json(self.path / zarrays.ATTRIBUTES_FILE, content, durable=True)
         self.tidy()
         return complete
+
+    def reopen(self) -> None:
+        """Take the last mark back; what the scratch holds counts as finished."""
+        content = {name: value for name, value in self.attributes().items() if name != "complete"}
+        write_json(self.path / zarrays.ATTRIBUTES_FILE, content, durable=True)
 
     def tidy(self) -> None:
         self._drop(self.scratch)
@@ -91,5 +120,5 @@ class Stage:
             folder.rename(away)
             shutil.rmtree(away, ignore_errors=True)  # what is left is swept by the next sort
 
-    def _footprints(self, names: Mapping[str, Any] | tuple[str, ...]) -> dict[str, list[int]]:
+    def _footprints(self, names: Mapping[str, Any]) -> dict[str, list[int]]:
         return {name: list(zarrays.footprint(self.path / name)) for name in names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -77,12 +77,42 @@ def write_tasks(traces: Any, stage: Stage, layout: zarrays.Layout, missing: Coll
 
 def found(stage: Stage, layout: zarrays.Layout, wanted: Sequence[Span]) -> set[Span]:
     """Chunks whose blocks all lie on the disk as their marks say, whatever the chunk length was then."""
+    _, sound = marked(stage, layout)
+    return {span for span in wanted if sound.issuperset(range(span.first, span.stop))}
+
+
+def marked(stage: Stage, layout: zarrays.Layout) -> tuple[int, set[int]]:
+    """Number of blocks that have marks, and which of them lie on the disk as these say."""
     marks = _marks(stage)
     blocks = list(marks)
     with ThreadPoolExecutor(_READERS) as readers:
         present = readers.map(lambda block: zarrays.checksum(stage.path / ARRAY, layout, block), blocks)
-        sound = {block for block, value in zip(blocks, present, strict=True) if value in marks[block]}
-    return {span for span in wanted if sound.issuperset(range(span.first, span.stop))}
+        return len(blocks), {block for block, value in zip(blocks, present, strict=True) if value in marks[block]}
+
+
+def put_checksums(stage: Stage, layout: zarrays.Layout) -> int:
+    """Gather the checksums that the marks give, when all chunks are there; see `zarrays.put_checksums`."""
+    array, marks = stage.path / ARRAY, _marks(stage)
+
+    def of(block: int) -> int:
+        known = marks.get(block, set())
+        # Of two tasks that wrote a block, which differ only where the codec's version does, the last one's file stands.
+        found = next(iter(known)) if len(known) == 1 else zarrays.checksum(array, layout, block)
+        if found is None:
+            raise FileNotFoundError(f"{zarrays.chunk_file(array, layout, block)} is gone")
+        return found
+
+    return zarrays.put_checksums(array, [of(block) for block in range(layout.n_chunks)], stage.scratch)
+
+
+def mark(stage: Stage, sound: Mapping[int, int]) -> None:
+    """Write marks of these blocks and their checksums, as the tasks that wrote them did."""
+    blocks = sorted(sound)
+    starts = [i for i, block in enumerate(blocks) if i == 0 or block != blocks[i - 1] + 1]
+    for a, b in itertools.pairwise([*starts, len(blocks)]):
+        span = Span(blocks[a], blocks[b - 1] + 1)
+        content = {"first": span.first, "checksums": [sound[block] for block in blocks[a:b]]}
+        write_json(stage.scratch / f"{span.name}.json", content)
 
 
 def _marks(stage: Stage) -> dict[int, set[int]]:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,11 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from yass_dask.sources.checksums import FILE as CHECKSUMS_FILE
+from yass_dask.sources.checksums import METADATA, NUMBERS, CheckedArray, checks_of
+from yass_dask.sources.codecs import refuse_pickles
 from yass_dask.store.disk import write_whole
 
 TARGET_CHUNK_BYTES = 4 * 2**20
 GROUP_FILE = ".zgroup"
-ARRAY_FILE = ".zarray"
+ARRAY_FILE = METADATA
 ATTRIBUTES_FILE = ".zattrs"
 
 
@@ -72,6 +75,11 @@ def make_array(folder: Path, layout: Layout) -> None:
     """Make an array without chunks yet; what lay in `folder` before is removed."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    put_metadata(folder, layout)
+
+
+def put_metadata(folder: Path, layout: Layout) -> None:
+    """Write the file that tells what an array is."""
     description = {
         "zarr_format": 2,
         "shape": list(layout.shape),
@@ -128,12 +136,36 @@ def checksum(folder: Path, layout: Layout, index: int) -> int | None:
         return None
 
 
-def put_rows(folder: Path, layout: Layout, pieces: Iterable[np.ndarray], scratch: Path) -> None:
-    """Make an array and fill it from consecutive pieces, holding one piece and one chunk at a time."""
+def put_rows(folder: Path, layout: Layout, pieces: Iterable[np.ndarray], scratch: Path) -> int:
+    """Make an array and fill it from consecutive pieces, holding one piece and one chunk at a time.
+
+    Returns
+    -------
+    What `put_checksums` does.
+    """
     make_array(folder, layout)
+    checksums = []
     for index, rows in enumerate(_rechunked(pieces, layout.chunk_rows)):
         if index < layout.n_chunks:  # none where a row has no values
-            put_chunk(folder, layout, index, rows, scratch)
+            checksums.append(put_chunk(folder, layout, index, rows, scratch))
+    return put_checksums(folder, checksums, scratch)
+
+
+def put_checksums(folder: Path, chunks: Sequence[int], scratch: Path) -> int:
+    """Write the checksum file of a finished array; give the checksum of that file."""
+    metadata = zlib.crc32((folder / ARRAY_FILE).read_bytes())
+    data = np.array([metadata, *chunks], NUMBERS).tobytes()
+    write_whole(folder / CHECKSUMS_FILE, lambda file: file.write(data), scratch)
+    return zlib.crc32(data)
+
+
+def read_checksums(folder: Path, checksum: int) -> np.ndarray | None:
+    """What `put_checksums` wrote: of the metadata, then of every chunk; None where the file is not what it was."""
+    try:
+        data = (folder / CHECKSUMS_FILE).read_bytes()
+    except OSError:
+        return None
+    return np.frombuffer(data, NUMBERS) if zlib.crc32(data) == checksum else None
 
 
 def _rechunked(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
@@ -168,7 +200,10 @@ def _files(folder: Path) -> Iterator[Any]:
 
 
 def open_array(folder: Path) -> Any:
-    """The zarr array in `folder`, read only."""
+    """The zarr array in `folder`, read only; its chunks are checked when they are read."""
     import zarr
 
-    return zarr.open_array(str(folder), mode="r")
+    refuse_pickles(folder)
+    checks = checks_of(folder)
+    array = zarr.open_array(str(folder), mode="r")
+    return array if checks is None else CheckedArray(array, checks)

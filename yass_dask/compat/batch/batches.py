@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -106,7 +105,9 @@ def n_processes(processes: int | str) -> int:
         Neither 'max' nor a whole number of at least 1.
     """
     if processes == "max":
-        return len(os.sched_getaffinity(0))
+        from yass_dask.runtime import available_cores
+
+        return available_cores()
     if isinstance(processes, str) or processes < 1:
         raise InputError(f"processes is {processes!r}; give 'max' or a whole number of at least 1")
     return int(processes)

@@ -180,7 +180,29 @@ const depths = () => {  // of the probe, with room around
   const high = all.reduce((a, b) => Math.max(a, b), -Infinity), room = Math.max(10, .04 * (high - low));
   return all.length ? [low - room, high + room] : [0, 1];
 };
+const moved = (motion, s, um) => {  // displacement of the tissue at a time and depth, linear in between
+  const bracket = (all, at) => {
+    let k = all.findIndex(v => v >= at);
+    if (k < 0) k = all.length - 1;
+    const before = Math.max(0, k - 1), span = all[k] - all[before];
+    return [before, k, span > 0 ? Math.min(1, Math.max(0, (at - all[before]) / span)) : 0];
+  };
+  const [t0, t1, ft] = bracket(motion.seconds, s), [d0, d1, fd] = bracket(motion.depth_um, um), by = motion.displacement_um;
+  const over = d => by[d][t0] + ft * (by[d][t1] - by[d][t0]);
+  return over(d0) + fd * (over(d1) - over(d0));
+};
+const followed = () => drawn.motion?.seconds && !drawn.motion.why_none ? drawn.motion : null;
+const drawMotion = (pen, motion, x, y, moving) => {
+  pen.strokeStyle = colour("--text"); pen.lineWidth = 1.2;
+  motion.depth_um.forEach((um, k) => {
+    pen.beginPath();
+    motion.seconds.forEach((s, i) => pen.lineTo(x(s), y(um + (moving ? motion.displacement_um[k][i] : 0))));
+    pen.stroke();
+  });
+};
 const showDrift = job => {
+  const motion = followed(), moving = motion && place("moving").querySelector("input").checked;
+  place("moving").hidden = !motion;
   const canvas = place("drift").querySelector("canvas"), peaks = drawn.peaks ?? {}, n = peaks.seconds?.length ?? 0;
   const w = canvas.clientWidth, h = canvas.clientHeight, dense = devicePixelRatio || 1;
   canvas.width = w * dense; canvas.height = h * dense;
@@ -205,8 +227,13 @@ const showDrift = job => {
   const dot = n > 3000 ? 2 : 2.6;
   groups.forEach((rows, k) => {  // the largest last: they lie on top
     pen.fillStyle = mixed(stops, k / (shades - 1));
-    rows.forEach(i => pen.fillRect(x(peaks.seconds[i]) - dot / 2, y(peaks.depth_um[i]) - dot / 2, dot, dot));
+    rows.forEach(i => {
+      const s = peaks.seconds[i], um = peaks.depth_um[i];
+      pen.fillRect(x(s) - dot / 2, y(um + (moving ? moved(motion, s, um) : 0)) - dot / 2, dot, dot);
+    });
   });
+  if (motion) drawMotion(pen, motion, x, y, moving);
+  canvas.dataset.windows = motion?.depth_um.length ?? 0;
   const scale = place("scale"), strip = make("i");
   strip.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
   scale.replaceChildren(...(n ? [make("span", Math.round(least)), strip, make("span", Math.round(most) + " sd")] : []));
@@ -323,7 +350,8 @@ const showDrawn = async job => {  // what is long is asked for only when it is n
   if (drawn.versions === versions || (drawn.id === job.id && ACTIVE.has(job.state) && soon)) return;
   asked = Date.now();
   const all = await ask(`yass/${job.id}.json`);
-  drawn = {id: job.id, versions: JSON.stringify([job.id, all.versions]), peaks: all.peaks, units: all.units, channels: all.channels};
+  drawn = {id: job.id, versions: JSON.stringify([job.id, all.versions]), peaks: all.peaks, units: all.units,
+    channels: all.channels, motion: all.motion};
   redraw();
 };
 const show = async () => {
@@ -359,5 +387,6 @@ place("jobs").addEventListener("click", event => {
 addEventListener("hashchange", show);
 addEventListener("resize", redraw);
 dark.addEventListener("change", redraw);
+place("moving").addEventListener("change", redraw);
 document.addEventListener("visibilitychange", () => document.hidden || show());
 show();
