@@ -422,6 +422,7 @@ BAD_VALUES = [
     ("cluster", "slurm", "dictionary"),
     ("cluster.scheduler", "slum", "threads, sync, local"),
     ("cluster.workers", 0, "greater than or equal to 1"),
+    ("cluster.walltime", 43200, "in quotes"),
     ("params", 3, "dictionary"),
 ]
 

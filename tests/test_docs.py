@@ -258,6 +258,16 @@ def test_tables_tell_kinds_units_bounds_and_defaults():
     assert told["bad_channels"][1] == "`[]`" and told["processes"][1] == "`max`"
 
 
+def test_links_to_the_repository_lead_to_pages_or_are_text():
+    sys.path.insert(0, str(DOCS / "_ext"))
+    from outside import included, rewritten
+
+    kept = "[c](index.md), [d](../no.md), ![e](../README.md)"
+    told = f"[a](../benchmarks/results/accuracy.md), [b](../pyproject.toml#x), {kept}"
+    made = rewritten(told, DOCS / "new.md", DOCS, included(DOCS))
+    assert made == f"[a](about/accuracy.md), b (`pyproject.toml`), {kept}"
+
+
 def test_pictures_are_those_that_the_scripts_make():
     sys.path.insert(0, str(DOCS))
     import draw_pipeline

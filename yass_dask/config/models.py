@@ -67,6 +67,12 @@ def _scheduler(name: str) -> str:
     )
 
 
+def _quoted(value: Any) -> Any:
+    if isinstance(value, int):
+        raise ValueError('must be in quotes, such as "12:00:00": without them YAML reads a number')
+    return value
+
+
 def _walltime(text: str) -> str:
     if re.fullmatch(r"\d+|(\d+-)?\d+:\d+(:\d+)?|\d+-\d+", text):
         return text
@@ -175,7 +181,7 @@ class Cluster(_Section):
     """slurm: partition"""
     account: Name | None = None
     """slurm: account"""
-    walltime: Annotated[str, AfterValidator(_walltime)] = "1-00:00:00"
+    walltime: Annotated[str, BeforeValidator(_quoted), AfterValidator(_walltime)] = "1-00:00:00"
     """slurm: longest time of a job"""
     gpus_per_job: Annotated[int, Field(ge=0)] = 0
     """slurm: GPUs of each job; it then has as many workers"""
