@@ -55,13 +55,21 @@ def _held(tree: psutil.Process) -> int:
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "limit", "seconds"), [("threads", "400MB", 12), ("threads", "400MB", 36), ("local", "1100MB", 12)]
+    ("scheduler", "limit", "seconds", "more"),
+    [
+        ("threads", "400MB", 12, ()),
+        ("threads", "400MB", 36, ()),
+        ("threads", "400MB", 24, ("--recompute-traces",)),
+        ("local", "1100MB", 12, ()),
+    ],
 )
-def test_process_tree_stays_under_the_limit(tmp_path: Path, scheduler: str, limit: str, seconds: int) -> None:
+def test_process_tree_stays_under_the_limit(
+    tmp_path: Path, scheduler: str, limit: str, seconds: int, more: tuple[str, ...]
+) -> None:
     """Whatever the length: 32 channels, two workers, chunks as long as the plan allows."""
     config = simulated(tmp_path, n_channels=32, seconds=seconds, n_units=12)
     edit(config, "resources", memory_limit=limit)
-    peak, err = peak_of("sort", config, "--workers", 2, "--scheduler", scheduler, *QUICK)
+    peak, err = peak_of("sort", config, "--workers", 2, "--scheduler", scheduler, *more, *QUICK)
     assert "2 workers" in err
     assert 100 * MB < peak <= parse_size(limit)
 

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,9 +20,10 @@ from yass_dask.chunked import Chunk
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.motion.traces import hold_still
 from yass_dask.pipeline import SortParams
-from yass_dask.preprocess import Clean, measure_scale, preprocess
+from yass_dask.preprocess import Clean, Scale, measure_scale, preprocess
 from yass_dask.recording import ComputedSource, Recording
 from yass_dask.runtime import Executor
+from yass_dask.simulate import stream
 
 PARAMS = SortParams(n_refinements=1)
 SYNC = Executor("sync")
@@ -144,6 +146,15 @@ def test_a_stage_that_goes_through_blocks_in_order_makes_each_once(config: Path)
         start, stop = max(number * size - 300, 0), min((number + 1) * size + 300, recording.n_samples)
         np.testing.assert_array_equal(source.read(start, stop), recording.source.read(start, stop))
     assert made == Counter(range(recording.n_blocks))
+
+
+def test_what_a_task_is_given_does_not_grow_with_the_recording() -> None:
+    sizes = []
+    for hours in (1, 100):
+        recording = stream(8, 3600.0 * hours, 4)
+        flat = Scale(np.zeros(8, np.float32), np.ones(8, np.float32), np.zeros(8, bool))
+        sizes.append(len(cloudpickle.dumps(preprocess(recording, flat, PreprocessParams(), "numba").unstored)))
+    assert sizes[1] <= sizes[0] + 20
 
 
 def test_by_the_command_line(config: Path, tmp_path: Path) -> None:
