@@ -95,7 +95,7 @@ def probe_of_group(group: Any, n_channels: int, where: str) -> Probe:
 
 
 def _load_text(path: Path) -> np.ndarray:
-    lines = path.read_text().replace(",", " ").splitlines()
+    lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
     return np.loadtxt(lines, ndmin=2)
 
 

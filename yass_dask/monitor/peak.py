@@ -32,7 +32,7 @@ def tree_bytes() -> int:
 
 def _proportional(process: psutil.Process) -> int:
     try:
-        for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+        for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     except OSError:

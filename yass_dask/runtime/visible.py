@@ -38,7 +38,7 @@ def check_workers_see(client: distributed.Client, inputs: Sequence[str], folder:
     check_versions(client)
     sizes = {path: _size(path) for path in inputs}
     token = folder / f".seen-{uuid.uuid4().hex}"
-    token.write_text(token.name)
+    token.write_text(token.name, encoding="utf-8")
     try:
         answers = client.run(_missing, sizes, str(token))
     finally:
@@ -76,7 +76,7 @@ def _missing(sizes: Mapping[str, int | None], token: str) -> list[str]:
 def _writable(folder: str) -> bool:
     path = os.path.join(folder, f".written-{uuid.uuid4().hex}")
     try:
-        with open(path, "w"):
+        with open(path, "wb"):
             pass
     except OSError:
         return False
