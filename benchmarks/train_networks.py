@@ -34,7 +34,7 @@ N_HASH, HASH_SNR = 60, (0.4, 2.2)
 """Units of the background, and their signal-to-noise ratios."""
 PLANTINGS, N_PLANTED = 3, 120
 """Times that spikes are planted into a scene, and neurons each time."""
-KEEP_CLEAN = 0.93
+KEEP_CLEAN = 0.945
 """Less than of a recording's own: the planted spikes are small, and of more shapes, more often than a recording's."""
 L2_TRIAGE = 3e-4
 """Less than for a recording's own triage: there are more examples."""

@@ -16,12 +16,13 @@ from yass_dask.augment import training_data_detect, training_data_triage
 from yass_dask.errors import InputError
 from yass_dask.evaluate.detections import FALSE, TRUE, TWICE, match_detections
 from yass_dask.geometry import find_channel_neighbors, make_channel_index
+from yass_dask.kernels.find_peaks_numpy import find_peaks
 from yass_dask.neuralnetwork import NeuralNetDenoiser, NeuralNetDetector, NeuralNetTriage
 from yass_dask.neuralnetwork.architecture import at_rate, new_classifier, new_denoiser, resampling
 from yass_dask.neuralnetwork.fitting import fitting, shifted
 from yass_dask.neuralnetwork.metrics import confusion, precision_recall, recall_at
 from yass_dask.neuralnetwork.models import SHIPPED, chosen_model
-from yass_dask.neuralnetwork.scan import FLOOR_SD, Judge
+from yass_dask.neuralnetwork.scan import FLOOR_SD, Judge, Scan
 
 row = pytest.mark.coverage_row
 
@@ -248,6 +249,22 @@ def test_a_network_sees_the_same_at_another_rate():
     matrix, before = resampling(W, 20000.0, 20000.0)
     np.testing.assert_allclose(matrix, np.eye(W), atol=1e-6)
     assert before == W // 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_peaks_are_those_of_the_map(seed, monkeypatch):
+    """Against the kernel find_peaks, with log-odds that tie."""
+    draw = rng(seed)
+    traces = draw.normal(size=(3000, 6)).astype(np.float32)
+    judge = Judge(new_classifier([4, 3], W, K, seed), INDEX[:, :K].astype(np.int32), 15, np.inf, "numpy")
+    monkeypatch.setattr(Judge, "log_odds", lambda _, traces, rows, channels: np.rint(3 * traces[rows, channels]) % 7)
+    scan = Scan(judge, RATE, 2.0, 0, 8, INDEX.astype(np.int32))
+    expected = find_peaks(
+        scan.map(traces, 92, 2908), threshold=2.0, sign=1, exclusion=8, neighbors=scan.neighbors, first=100, stop=2900
+    )
+    assert len(expected[0]) > 100
+    for one, other in zip(scan.peaks(traces, 100, 2900), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # --- what goes wrong ---

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask.backends import GPU, kernel, on_host
 from yass_dask.chunked import Chunk, LazyParts, Rows, blocks, chunk_tasks, read_ahead
-from yass_dask.events import Events
+from yass_dask.events import Events, close_pairs
 from yass_dask.geometry import nearest_channels
 from yass_dask.neuralnetwork.files import digest
 from yass_dask.neuralnetwork.models import chosen_model
@@ -197,20 +197,10 @@ class Finder:
 
     def _stands_clear(self, rows: np.ndarray, channels: np.ndarray, heights: np.ndarray) -> np.ndarray:
         """(n,) bool: no larger peak within `clear` samples on a neighbouring channel."""
-        near = np.zeros((len(self.neighbors), len(self.neighbors) + 1), bool)
-        np.put_along_axis(near, self.neighbors.astype(np.int64), True, axis=1)
         clear = np.ones(len(rows), bool)
-        step = 1
-        while step < len(rows):
-            # Peaks are sorted in time: compare each with the one `step` places later until none is close enough.
-            close = rows[step:] - rows[:-step] <= self.clear
-            if not close.any():
-                break
-            close &= near[channels[:-step], channels[step:]]
-            earlier, later = heights[:-step], heights[step:]
-            clear[:-step] &= ~(close & (later > earlier))
-            clear[step:] &= ~(close & (earlier > later))
-            step += 1
+        for earlier, later, close in close_pairs(rows, channels, self.clear, self.neighbors):
+            clear[earlier] &= ~(close & (heights[later] > heights[earlier]))
+            clear[later] &= ~(close & (heights[earlier] > heights[later]))
         return clear
 
 

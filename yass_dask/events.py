@@ -65,6 +65,29 @@ def between(events: Mapping[str, np.ndarray], start: int, stop: int) -> dict[str
     return {name: values[low:high] for name, values in events.items()}
 
 
+def close_pairs(
+    samples: np.ndarray, channels: np.ndarray, reach: int, neighbors: np.ndarray
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Pairs of events near each other in time and space: slices of the earlier and of the later ones, and which of
+    these pairs are near.
+
+    Parameters
+    ----------
+    samples, channels : (n,) sorted by sample; of equal samples the order of the rows counts
+    reach : samples
+    neighbors : (n_channels, n_neighbors) int, padded with n_channels
+    """
+    near = np.zeros((len(neighbors), len(neighbors) + 1), bool)
+    np.put_along_axis(near, neighbors.astype(np.int64), True, axis=1)
+    for step in range(1, len(samples)):
+        # Each with the one `step` places later, until none is close enough.
+        close = samples[step:] - samples[:-step] <= reach
+        if not close.any():
+            return
+        earlier, later = slice(None, -step), slice(step, None)
+        yield earlier, later, close & near[channels[earlier], channels[later]]
+
+
 def evenly(groups: np.ndarray, limit: int) -> np.ndarray:
     """(n,) bool: at most `limit` members of each group (int, >= 0), spread evenly over their order."""
     counts = np.bincount(groups)

@@ -9,6 +9,7 @@ import numpy as np
 
 from yass_dask.backends import kernel, on_host
 from yass_dask.errors import InputError
+from yass_dask.events import close_pairs
 from yass_dask.geometry import nearest_channels
 from yass_dask.kernels.network import Classifier
 from yass_dask.neuralnetwork.architecture import at_rate
@@ -151,22 +152,28 @@ class Scan:
 
     def map(self, traces: np.ndarray, first: int, stop: int) -> np.ndarray:
         """Log-odds of candidates in their places, (n_rows, n_channels) float32; -inf elsewhere."""
-        # Along time, as the kernels like it.
-        odds = np.full(traces.shape[::-1], -np.inf, np.float32).T
-        how = (self.sampling_rate, self.sign, first, stop, self.judge.backend, self.floor)
-        rows, channels = candidates(traces, *how)
-        odds[rows, channels] = self.judge.log_odds(traces, rows, channels)
+        odds = np.full(traces.shape, -np.inf, np.float32)
+        rows, channels, found = self._judged(traces, first, stop)
+        odds[rows, channels] = found
         return odds
 
     def peaks(self, traces: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows and channels of the peaks with first <= row < stop, by row, then channel, and their log-odds."""
-        odds = self.map(traces, max(0, first - self.exclusion), min(len(traces), stop + self.exclusion))
-        found = kernel("find_peaks", self.judge.backend)(
-            odds, threshold=self.least_log_odds, sign=1, exclusion=self.exclusion, neighbors=self.neighbors,
-            first=first, stop=stop,
-        )  # fmt: skip
-        rows, channels, log_odds = on_host(found)
-        return rows, channels, log_odds
+        rows, channels, odds = self._judged(traces, max(0, first - self.exclusion), stop + self.exclusion)
+        likely = odds >= np.float32(self.least_log_odds)
+        rows, channels, odds = rows[likely], channels[likely], odds[likely]
+        peak = (rows >= first) & (rows < stop)
+        # As the kernel find_peaks has it on the map: of equally likely ones the earlier, then the lower channel.
+        for earlier, later, close in close_pairs(rows, channels, self.exclusion, self.neighbors):
+            peak[earlier] &= ~(close & (odds[later] > odds[earlier]))
+            peak[later] &= ~(close & (odds[earlier] >= odds[later]))
+        return rows[peak], channels[peak], odds[peak]
+
+    def _judged(self, traces: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows and channels of the candidates with first <= row < stop, and their log-odds."""
+        how = (self.sampling_rate, self.sign, first, min(len(traces), stop), self.judge.backend, self.floor)
+        rows, channels = candidates(traces, *how)
+        return rows, channels, self.judge.log_odds(traces, rows, channels)
 
 
 def log_odds_of(probability: float) -> float:
