@@ -14,7 +14,9 @@ SAYS = {
     "01_sort_a_recording": [r"Sorting: [78] units", r"a cluster of its own that pursuit confirmed", r"report\.html"],
     "02_look_inside_a_stage": [r"\(600000, 16\) int16", r"'channel_index'", r"params changed: threshold_sd 4.5 -> 6"],
     "03_change_a_stage_for_your_own": [r"troughs: \d units, mean accuracy 0\.[89]", r"the same spikes: True"],
-    "04_on_a_cluster_with_the_dashboard": [r"http://127\.0\.0\.1:\d+/yass", r"done .*on_a_cluster", r"the same spikes: True"],
+    "04_on_a_cluster_with_the_dashboard": [
+        r"http://127\.0\.0\.1:\d+/yass", r"done .*on_a_cluster", r"the same spikes: True",
+    ],
     "05_training_a_detector": [r"[3-5] templates", r"our network: [3-5] units, \d+ spikes, mean accuracy (0\.[89]|1)"],
     "06_compare_with_other_sorters": [r"installed: .*yass_dask", r"mean accuracy of yass_dask: (0\.9|1)"],
     "07_from_yass": [r"five steps: \d units", r"sort: \d units, mean accuracy (0\.[789]|1)"],
