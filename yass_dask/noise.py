@@ -17,6 +17,7 @@ from yass_dask.chunked import LazyParts
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.geometry import nearest_channels
 from yass_dask.preprocess import Clean, sampled_blocks, thinning
+from yass_dask.recording.spans import len_of
 
 SPIKE_SD = 4.0
 """Samples beyond this, and their surroundings, are no noise."""
@@ -146,16 +147,19 @@ def measure_spectrum(clean: Clean, noise: Noise, params: PreprocessParams, backe
     """
     recording = clean.recording
     n_lags = recording.samples(MAX_LAG_MS) + 1
-    parts = {
-        chunk.name: delayed(_lagged_sums, name="spectrum", pure=False)(block, clean, noise, n_lags, backend)
-        for chunk, block in sampled_blocks(recording, params.n_sampled_blocks, 0, "zero")
-    }
+    parts = {}
+    for chunk, block in sampled_blocks(recording, params.n_sampled_blocks, 0, "zero"):
+        n_excluded = len_of(recording.excluded_samples, chunk.start, chunk.stop)
+        sums = delayed(_lagged_sums, name="spectrum", pure=False)
+        parts[chunk.name] = sums(block, n_excluded, clean, noise, n_lags, backend)
     rate, upper_hz = recording.sampling_rate, params.filter_high_hz
-    return LazyParts(parts, params, 1, lambda table: noise.in_time(_lags(table), rate, upper_hz), reads_traces=True)
+    return LazyParts(parts, params, 2, lambda table: noise.in_time(_lags(table), rate, upper_hz), reads_traces=True)
 
 
-def _lagged_sums(block: np.ndarray, clean: Clean, noise: Noise, n_lags: int, backend: str) -> dict[str, np.ndarray]:
-    """Mean over good channels of sums of x[t] x[t + lag], and the number of samples."""
+def _lagged_sums(
+    block: np.ndarray, n_excluded: int, clean: Clean, noise: Noise, n_lags: int, backend: str
+) -> dict[str, np.ndarray]:
+    """Mean over good channels of sums of x[t] x[t + lag], and the number of samples less those that are excluded."""
     x = on_host(noise.in_space().whiten(clean.to_sd(block), backend))
     alive = some_alive(x)
     n = next_fast_len(len(x) + n_lags, real=True)
@@ -164,7 +168,7 @@ def _lagged_sums(block: np.ndarray, clean: Clean, noise: Noise, n_lags: int, bac
         spectrum = np.fft.rfft(np.clip(x[:, channel], -SPIKE_SD, SPIKE_SD), n=n)
         power += spectrum.real**2 + spectrum.imag**2
     products = np.fft.irfft(power, n=n)[:n_lags] / max(len(alive), 1)
-    return {"products": products[None], "count": np.array([float(len(x) if len(alive) else 0)])}
+    return {"products": products[None], "count": np.array([float(len(x) - n_excluded if len(alive) else 0)])}
 
 
 def some_alive(traces: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from yass_dask.merge import MergeParams
 from yass_dask.motion.displacement import Motion
 from yass_dask.motion.joining import join_divided
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
+from yass_dask.recording.spans import inside
 from yass_dask.refine import Units, trains_of
 from yass_dask.sorting import Sorting, SpreadTemplates, read_templates
 from yass_dask.store.disk import readable_errors
@@ -54,7 +55,10 @@ def finish(
     """
     fields, audit = spikes.load(), list(audit)
     templates, rate = units.templates, clean.recording.sampling_rate
-    fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_samples)
+    excluded = clean.recording.excluded_samples
+    # At its edges an excluded period shows parts of spikes.
+    fields = {name: values[~inside(fields["sample_index"], excluded)] for name, values in fields.items()}
+    fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_kept())
     likely = fields["log_odds"] >= fits.least[fields["unit_index"]]
     fields = {name: values[likely] for name, values in fields.items()}
     in_uv = templates.waveforms * np.append(clean.unit_per_sd, 0)[templates.channels][:, None, :]
@@ -92,6 +96,7 @@ def finish(
         probe=clean.recording.probe,
         channel_ids=clean.recording.channel_ids,
         trace_gain=clean.unit_per_sd / COUNTS_PER_SD,
+        excluded_samples=excluded,
     )
     write_motion(motion, folder / MOTION_FOLDER)
     return replace(sorting, path=sorting.write(folder), templates=read_templates(folder))
@@ -183,7 +188,7 @@ def leftover_share(u: int, trains: list[np.ndarray], units: Units, clean: Clean)
         return 0.0
     others = np.sort(np.concatenate([trains[v] for v in np.flatnonzero(larger)]))
     reach = clean.recording.samples(LEFTOVER_MS)
-    chance = 1 - np.exp(-len(others) * (2 * reach + 1) / max(clean.recording.n_samples, 1))
+    chance = 1 - np.exp(-len(others) * (2 * reach + 1) / max(clean.recording.n_kept(), 1))
     return float((coincident(trains[u], others, reach) - chance) / max(1 - chance, 1e-3))
 
 
@@ -198,7 +203,7 @@ def _facts(
 ) -> dict[str, Any]:
     """What the audit table tells of a unit that is kept."""
     recording, templates = clean.recording, units.templates
-    windows = recording.n_samples, recording.samples(VIOLATION_MS), recording.samples(censored_ms)
+    windows = recording.n_kept(), recording.samples(VIOLATION_MS), recording.samples(censored_ms)
     contamination, violations = contamination_of(train, *windows)
     x, y = _location(u, units, clean, main)
     label = "mua"
@@ -208,7 +213,8 @@ def _facts(
         label = "good"
     return {
         "unit_id": int(templates.ids[u]), "label": label, "n_spikes": len(train),
-        "rate_hz": len(train) / recording.duration_s, "snr": float(height), "contamination": contamination,
+        "rate_hz": len(train) * recording.sampling_rate / max(recording.n_kept(), 1), "snr": float(height),
+        "contamination": contamination,
         "violations": violations, "peak_channel": recording.channel_ids[main], "x_um": x, "y_um": y,
         "noise_distance_sd": float(units.levels[u]),
     }  # fmt: skip

@@ -19,6 +19,7 @@ from yass_dask.evaluate.agreement import compare
 from yass_dask.evaluate.matching import Spikes
 from yass_dask.evaluate.scores import UnitAgreement
 from yass_dask.recording import Recording
+from yass_dask.recording.spans import inside
 from yass_dask.sorting import Sorting
 from yass_dask.sources import Source
 
@@ -122,6 +123,7 @@ def perturb(
     dead = round(REFRACTORY_MS * recording.sampling_rate / 1e3)
     trains = [sorting.times_of(int(unit)) for unit in sorting.unit_ids]
     new = [new_times(train, rate, dead, recording.n_samples, rng) for train in trains]
+    new = [times[~inside(times, recording.excluded_samples)] for times in new]
     times, units = np.concatenate(new), np.repeat(np.arange(len(new)), [len(train) for train in new])
     order = np.argsort(times, kind="stable")
     added = AddedSpikes(waveforms, sorting.template_peak, times[order], units[order])

@@ -155,7 +155,7 @@ def _audit(sorting: Sorting, found: list[Curated], templates: dict[int, np.ndarr
 def _new_row(sorting: Sorting, one: Curated, template: np.ndarray) -> dict[str, Any]:
     times = sorting.sample_index[one.spikes]
     refractory = round(VIOLATION_MS * sorting.sampling_rate / 1e3)
-    contamination, violations = contamination_of(times, sorting.n_samples, refractory, 0)
+    contamination, violations = contamination_of(times, round(sorting.kept_s * sorting.sampling_rate), refractory, 0)
     names = ", ".join(map(str, one.sources))
     origin = f"merged in phy from units {names}"
     if len(one.sources) == 1:
@@ -165,7 +165,7 @@ def _new_row(sorting: Sorting, one: Curated, template: np.ndarray) -> dict[str, 
     x, y = _location(template, sorting)
     row = {
         "unit_id": one.unit, "label": one.label, "origin": origin, "why": "so decided in phy", "state": "kept",
-        "n_spikes": len(times), "rate_hz": len(times) / sorting.duration_s, "contamination": contamination,
+        "n_spikes": len(times), "rate_hz": len(times) / sorting.kept_s, "contamination": contamination,
         "violations": violations, "peak_channel": sorting.channel_ids[height.argmax()].item(), "x_um": x, "y_um": y,
         "height_uv": float(height.max()), "merged_into": None,
     }  # fmt: skip

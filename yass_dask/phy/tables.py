@@ -35,7 +35,7 @@ def write_tables(sorting: Sorting, folder: Path) -> None:
 
 
 def _rate(sorting: Sorting, unit_id: int) -> float:
-    return len(sorting.times_of(unit_id)) / sorting.duration_s
+    return len(sorting.times_of(unit_id)) / sorting.kept_s
 
 
 def _cell(value: Any) -> str:

@@ -22,6 +22,7 @@ from yass_dask.recording.overlap import (
     read_core,
     read_overlapped,
 )
+from yass_dask.recording.spans import len_of
 from yass_dask.recording.summary import summary
 from yass_dask.sources import DaskSource, Source, fill, slice_source
 
@@ -109,6 +110,11 @@ class Recording:
     def chunks(self) -> list[chunked.Chunk]:
         """The pieces one task takes, in time order; they never depend on the halo."""
         return chunked.chunks(self.n_samples, self.block_samples, self.chunk_blocks, self.stride)
+
+    def n_kept(self, start: int = 0, stop: int | None = None) -> int:
+        """Count the samples of [start, stop) that are not excluded."""
+        stop = self.n_samples if stop is None else stop
+        return stop - start - len_of(self.excluded_samples, start, stop)
 
     def samples(self, ms: float) -> int:
         """Turn milliseconds into samples, half rounded up."""

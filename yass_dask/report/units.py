@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yass_dask.evaluate import trains
+from yass_dask.recording.spans import less
 
 if TYPE_CHECKING:
     from yass_dask.sorting import Sorting
@@ -83,10 +84,10 @@ def _numbers(
         label=str(about.get("label") or "unlabelled"),
         times=times,
         amplitudes=np.abs(sorting.amplitudes[spikes]),
-        rate_hz=len(times) / sorting.duration_s,
+        rate_hz=len(times) / sorting.kept_s,
         n_violations=int(close.sum()),
         contamination=about.get("contamination"),
-        presence=trains.presence(times, sorting.n_samples),
+        presence=trains.presence(less(times, sorting.excluded_samples), round(sorting.kept_s * sorting.sampling_rate)),
         snr=about.get("snr"),
         height=float(np.abs(sorting.templates[row]).max()),
         channel=int(channels[0]),

@@ -116,6 +116,8 @@ def _rest_of(sorting: Sorting, train: np.ndarray) -> dict[str, Any]:
         # objects would need pickles
         "channel_ids": ids.astype(str) if ids.dtype == object else ids,
     }
+    if sorting.excluded_samples:
+        fields["excluded_samples"] = np.array(sorting.excluded_samples, np.int64)
     optional = {"sample_shifts": sorting.probe.sample_shifts, "trace_gain": sorting.trace_gain}
     return fields | {name: value for name, value in optional.items() if value is not None}
 
@@ -135,6 +137,7 @@ def _arguments(train: np.ndarray, templates: np.ndarray, rest: dict[str, Any], f
         "probe": Probe(rest["positions"], rest["shanks"], rest.get("sample_shifts")),
         "channel_ids": rest["channel_ids"],
         "trace_gain": rest.get("trace_gain"),
+        "excluded_samples": tuple((int(a), int(b)) for a, b in rest.get("excluded_samples", ())),
         "path": folder,
     }
 

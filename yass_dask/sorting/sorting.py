@@ -14,6 +14,7 @@ import numpy as np
 
 from yass_dask.errors import InputError
 from yass_dask.geometry import Probe
+from yass_dask.recording.spans import len_of
 from yass_dask.sorting.files import UNIT_COLUMNS, plain, read_sorting, write_sorting
 from yass_dask.sorting.tables import spikes_table, units_table, write_npz
 
@@ -41,6 +42,7 @@ class Sorting:
     channel_ids : (n_channels,) names of the channels
     trace_gain : (n_channels,) float64, unit of the templates per count of the clean traces; None where these
         are not kept
+    excluded_samples : [start, stop) pairs of samples that were left out of account
     path : folder it was opened from, None before it is written
 
     Raises
@@ -62,6 +64,7 @@ class Sorting:
     probe: Probe
     channel_ids: np.ndarray
     trace_gain: np.ndarray | None = None
+    excluded_samples: tuple[tuple[int, int], ...] = ()
     path: Path | None = None
 
     def __post_init__(self) -> None:
@@ -98,6 +101,11 @@ class Sorting:
     @property
     def duration_s(self) -> float:
         return self.n_samples / self.sampling_rate
+
+    @property
+    def kept_s(self) -> float:
+        """Seconds less what was left out of account: what rates refer to."""
+        return (self.n_samples - len_of(self.excluded_samples, 0, self.n_samples)) / self.sampling_rate
 
     @property
     def spike_train(self) -> np.ndarray:

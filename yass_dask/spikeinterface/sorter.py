@@ -38,8 +38,8 @@ RUN_DESCRIPTIONS = {
     "memory_limit": "Most memory that the whole sort may take, such as 8GB; None: no limit",
     "store_traces": "Store the preprocessed traces; False makes them anew whenever they are read",
     "keep_traces": "Keep the preprocessed traces, for report, phy and analyzers",
-    "known_units": "Folder of an earlier sort of the same channels (sorter_output), whose units are known and keep their "
-    "ids; None: units are found anew",
+    "known_units": "Folder of an earlier sort of the same channels (sorter_output), whose units keep their ids; "
+    "None: units are found anew",
     "job_kwargs": "SpikeInterface's: n_jobs is the number of workers, progress_bar is heeded; chunks are planned by "
     "memory_limit in place of chunk_size and the like",
 }
