@@ -41,6 +41,7 @@ def test_all_notebooks_are_tested():
     assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == sorted(SAYS)
 
 
+@pytest.mark.coverage_row("A14.9")
 @pytest.mark.parametrize("name", SAYS)
 def test_a_notebook_runs(name, tmp_path):
     notebook = read(name)
