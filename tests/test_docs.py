@@ -258,6 +258,10 @@ def test_tables_tell_kinds_units_bounds_and_defaults():
     assert told["bad_channels"][1] == "`[]`" and told["processes"][1] == "`max`"
 
 
+def test_no_page_waits_for_something():
+    assert [page.name for page in PAGES if "@@" in page.read_text(encoding="utf-8")] == []
+
+
 def test_links_to_the_repository_lead_to_pages_or_are_text():
     sys.path.insert(0, str(DOCS / "_ext"))
     from outside import included, rewritten

@@ -21,7 +21,8 @@ SAYS = {
     "06_compare_with_other_sorters": [r"installed: .*yass_dask", r"mean accuracy of yass_dask: (0\.9|1)"],
     "07_from_yass": [r"five steps: \d units", r"sort: \d units, mean accuracy (0\.[789]|1)"],
     "08_batch_processing": [
-        r"the same: True", r"whole file: True", r"twice as large: True", r"the same in other chunks: True",
+        r"the same: True", r"whole file: True", r"twice as large: True", r"\d pieces, the first",
+        r"filtered alike: True", r"the same in other chunks: True",
     ],
 }  # fmt: skip
 """Of each notebook, what its outputs must hold."""
