@@ -1,4 +1,4 @@
-# make demo | test | test-zarr3 | lint | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-gpu | clean.
+# make demo | test | test-zarr3 | lint | coverage-table | coverage-check | bench-accuracy | bench-report | bench-kernels | bench-scaling | bench-scheduling | bench-gpu | bench-trust | clean.
 # PYTHON=/path/to/python3.12 chooses another interpreter.
 
 VENV := .venv
@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 ZARR3 := .venv-zarr3/made-$(CONTENT)
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test test-zarr3 lint coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu clean
+.PHONY: demo test test-zarr3 lint coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling bench-gpu bench-trust clean
 
 demo: $(PACKAGE)
 	$(BIN)/yass demo demo
@@ -71,6 +71,12 @@ bench-scheduling: $(BENCH)
 bench-gpu: $(BENCH)
 	.venv-bench/bin/python -m benchmarks.kernels
 	.venv-bench/bin/python -m benchmarks.backends --channels 384
+
+# Whether a sort can be trusted: 20 random sorts compared byte by byte, faults injected at random moments, a fuzzer.
+bench-trust: $(BENCH)
+	.venv-bench/bin/python -m benchmarks.trust same
+	.venv-bench/bin/python -m benchmarks.trust faults
+	.venv-bench/bin/python -m benchmarks.trust fuzz
 
 $(BENCH):
 	$(PYTHON) -m venv --clear .venv-bench
