@@ -20,8 +20,6 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 .PHONY: demo download-test-data test test-zarr3 test-lowest lint docs docs-pictures release-check release \
   coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling \
   bench-long bench-gpu bench-trust clean
-  coverage-table coverage-check bench-accuracy bench-report bench-kernels bench-scaling bench-scheduling \
-  bench-long bench-trust bench-gpu clean
 
 demo: $(PACKAGE)
 	$(BIN)/yass demo demo
