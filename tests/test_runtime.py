@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -182,6 +183,21 @@ def _die(path: Path) -> None:
         os._exit(1)
 
 
+def _die_again(folder: Path) -> None:
+    """Take the worker along, whenever it is run."""
+    (folder / uuid.uuid4().hex).touch()
+    os._exit(1)
+
+
+def _ask_too_much() -> None:
+    raise MemoryError("Unable to allocate 3 TiB")
+
+
+def test_what_to_do_without_memory_is_told() -> None:
+    with pytest.raises(MemoryError, match=r"task of detect \(Unable to allocate 3 TiB\): lower resources.max_memory"):
+        Executor("sync").run({"a": delayed(_ask_too_much)()}, pytest.fail, label="detect")
+
+
 @pytest.fixture(scope="class")
 def strict() -> Iterator[Executor]:
     """A cluster that gives a task up with the first worker that it takes along."""
@@ -206,6 +222,13 @@ class TestLostWorkers:
             strict.run(tasks, done.append)
         assert "max_memory" in str(caught.value)
         assert set(done) == {str(i) for i in range(5)}
+
+    def test_a_cluster_where_every_task_kills_is_given_up_soon(self, tmp_path: Path, strict: Executor) -> None:
+        """As where no worker has memory enough: not each of the tasks has to be tried by itself."""
+        tasks = {str(i): delayed(_die_again, pure=False)(tmp_path) for i in range(5)}
+        with pytest.raises(RuntimeError, match="every worker that ran it died"):
+            strict.run(tasks, str)
+        assert len(list(tmp_path.iterdir())) <= len(tasks) + 2
 
     def test_a_worker_that_dies_while_arrays_are_handed_out(
         self, tmp_path: Path, local: Executor, monkeypatch: pytest.MonkeyPatch

@@ -76,6 +76,13 @@ def test_the_same_spikes_whichever_way_in(run, binary, tmp_path):
     np.testing.assert_array_equal(mine.spike_train, Sorting.open(folder / "sorter_output").spike_train)
 
 
+def test_units_of_an_earlier_run_keep_their_ids(run, binary, tmp_path):
+    known = str(run[0] / "sorter_output")
+    found = si.run_sorter("yass_dask", binary, folder=tmp_path / "o", verbose=False, known_units=known, **QUICK)
+    assert found.unit_ids.tolist() == run[1].unit_ids.tolist()
+    assert Sorting.open(tmp_path / "o" / "sorter_output").units[0]["origin"] == f"known from {known}"
+
+
 def test_params_are_checked_and_filled_up(run, binary, tmp_path):
     params = ours.YassDaskSorter._check_params(
         None, None, ours.YassDaskSorter.default_params() | {"detect": {"threshold_sd": 6}}

@@ -60,14 +60,13 @@ def read_npz(path: str | os.PathLike[str], advice: str, fields: Iterable[str] | 
 
 
 def _refusal(path: str | os.PathLike[str], error: Exception, advice: str) -> InputError:
+    kind = Path(path).suffix.removeprefix(".") or "npy"
     if isinstance(error, FileNotFoundError):
-        return InputError(f"{path}: no such file; {advice}")
-    if "allow_pickle" in str(error) or "pickled" in str(error):
-        why = "it holds Python objects (a pickle), or is no file of numpy; such are never loaded"
+        why = "no such file"
+    elif "allow_pickle" in str(error) or "pickled" in str(error):
+        why = f"not a {kind} file: damaged, or Python objects (a pickle), which are never loaded"
     elif isinstance(error, OSError) and error.strerror:
         why = error.strerror
     else:
-        said = _ADDRESS.sub("", str(error))
-        why = f"damaged, or another kind of file: {said or type(error).__name__}"
-    suffix = Path(path).suffix.removeprefix(".") or "npy"
-    return InputError(f"{path}: cannot be read as {suffix} ({why}); {advice}")
+        why = f"not a {kind} file, or damaged: {_ADDRESS.sub('', str(error)) or type(error).__name__}"
+    return InputError(f"{path}: cannot be read ({why}); {advice}")

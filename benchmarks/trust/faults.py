@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -17,7 +18,7 @@ import numpy as np
 import psutil
 import yaml
 
-from benchmarks.trust.lab import Cluster, Ended, Lab, Running, wait_for
+from benchmarks.trust.lab import POLL_S, Cluster, Ended, Lab, Running, wait_for
 from benchmarks.trust.seen import Seen
 
 Case = Callable[[Lab, random.Random, int], Iterator[Seen]]
@@ -263,9 +264,14 @@ def worker_out_of_memory(lab: Lab, pick: random.Random, n: int) -> Iterator[Seen
 
 
 def process_out_of_memory(lab: Lab, pick: random.Random, n: int) -> Iterator[Seen]:
-    """The whole process may take no more (`ulimit -v`)."""
-    big, out = large(lab), fresh(lab, "limited")
-    limit = ("sh", "-c", 'ulimit -v 1100000; exec "$@"', "sh")
+    """The whole process may take a little more than for a few channels (`ulimit -v`); then it may again."""
+    few, big, out = lab.start(fresh(lab, "few"), "--workers", 1), large(lab), fresh(lab, "limited")
+    enough = 0
+    while few.process.poll() is None:
+        with contextlib.suppress(OSError, psutil.Error):
+            enough = max(enough, psutil.Process(few.process.pid).memory_info().vms)
+        time.sleep(POLL_S)
+    limit = ("sh", "-c", f'ulimit -v {int(1.02 * enough / 1024)}; exec "$@"', "sh")
     ended = big.start(out, "--workers", 1, before=limit).ends()
     again, _ = big.again(out)
     yield refused(

@@ -87,9 +87,9 @@ def load(path: str | Path, kind: str) -> tuple[Any, Card]:
     if card.kind != kind:
         raise InputError(f"{target} is a {card.kind} network, not a {kind} network; give the file of that one")
     network = _read(target, kind)
-    _check_shapes(network, card, target)
     if digest(network) != told.get("weights_sha256"):
         raise InputError(f"{target}: the weights are not those of {card_path.name}; train or copy the model again")
+    _check_shapes(network, card, target)
     return network, card
 
 

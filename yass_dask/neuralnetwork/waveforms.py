@@ -151,4 +151,4 @@ def training() -> Callable[..., Any]:
 
 
 def _read_set(path: Path) -> np.ndarray:
-    return read_npy(path, "it should hold a test set; fit with save_test_set=True")
+    return read_npy(path, "no test set is there: fit with save_test_set=True")

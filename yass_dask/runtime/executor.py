@@ -18,7 +18,17 @@ from yass_dask.errors import InputError
 from yass_dask.monitor.profile import StageProfile
 from yass_dask.runtime.batch import Batch, batch_client, is_scheduler_file
 from yass_dask.runtime.clients import current_client, local_client, remote_client
-from yass_dask.runtime.pools import Cluster, Here, Job, Pool, Threads, WorkersLostError, answered_by, cut_jobs
+from yass_dask.runtime.pools import (
+    Cluster,
+    Here,
+    Job,
+    Pool,
+    Threads,
+    WorkersLostError,
+    answered_by,
+    cut_jobs,
+    memory_told,
+)
 from yass_dask.runtime.threads import available_cores, give_memory_back, keep_memory, one_thread
 from yass_dask.runtime.visible import check_workers_see
 
@@ -153,7 +163,7 @@ class Executor:
             del left[name]
             on_done(name)
 
-        with self.open() as opened, answered_by(opened.client), opened._profiled(tasks, label):
+        with self.open() as opened, answered_by(opened.client), memory_told(label), opened._profiled(tasks, label):
             singly = False
             while left:
                 before = len(left)

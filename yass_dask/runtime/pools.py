@@ -44,6 +44,16 @@ class WorkersLostError(RuntimeError):
         )
 
 
+class OutOfMemoryError(MemoryError):
+    """A job did not get the memory that it asked for."""
+
+    def __init__(self, label: str, error: MemoryError) -> None:
+        super().__init__(
+            f"no memory is left for a task of {label} ({error or 'nothing more is told'}): lower resources.max_memory "
+            "or the number of workers. What is finished is kept; the same command goes on"
+        )
+
+
 class SchedulerLostError(RuntimeError):
     """The scheduler does not answer any more."""
 
@@ -52,6 +62,15 @@ class SchedulerLostError(RuntimeError):
             f"the dask scheduler {address} was lost. What is finished is kept: start a scheduler, and the same command "
             "goes on"
         )
+
+
+@contextlib.contextmanager
+def memory_told(label: str) -> Iterator[None]:
+    """OutOfMemoryError, which says what to do, for any MemoryError."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemoryError(label, error) from error
 
 
 @contextlib.contextmanager
