@@ -33,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
         return subprocess.run([sys.executable, "-m", "benchmarks.fuzz", *rest]).returncode
     if rest:
         parser.error(f"unknown: {' '.join(rest)}")
-    command = " ".join(["python -m benchmarks.trust", *(sys.argv[1:] if arguments is None else arguments)])
+    some = ["--only", *asked.only] if asked.only != list(CASES) else []
+    counts = {"same": ["--runs", str(asked.runs)], "faults": ["--moments", str(asked.moments), *some]}
+    command = " ".join(["python -m benchmarks.trust", asked.what, *counts.get(asked.what, [])])
     bad = 0
     with tempfile.TemporaryDirectory(prefix="trust-") as folder:
         if asked.what == "same":
