@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,9 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     bad = 0
     with tempfile.TemporaryDirectory(prefix="trust-") as folder:
         if asked.what == "same":
-            runs = list(matrix(Lab.make(Path(folder)), asked.runs, asked.seed))
-            bad = sum(bool(run.differing) for run in runs)
-            add_same(runs, command, asked.results)
+            batch = uuid.uuid4().hex[:8]
+            for run in matrix(Lab.make(Path(folder)), asked.runs, asked.seed):
+                bad += bool(run.differing)
+                add_same(run, batch, command, asked.results)
         elif asked.what == "faults":
             lab = Lab.make(Path(folder))
             for name in asked.only:
