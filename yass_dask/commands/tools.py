@@ -104,7 +104,7 @@ def _stretch_of(out: Path) -> tuple[float | None, float | None]:
     from yass_dask.config import text
 
     ran = text.read_mapping(out / METADATA_FILE).get("options")
-    ends = [ran.get(name) for name in ("start_s", "end_s")] if isinstance(ran, dict) else ["missing"]
+    ends: list[Any] = [ran.get(name) for name in ("start_s", "end_s")] if isinstance(ran, dict) else ["missing"]
     if not all(end is None or isinstance(end, int | float) for end in ends):
         raise InputError(f"{out / METADATA_FILE}: tells not how the sort was run (options); sort again")
     return ends[0], ends[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -88,7 +88,7 @@ def _match(snippets: np.ndarray, rows: np.ndarray, matchers: np.ndarray) -> np.n
     return products
 
 
-def _create(path: Path, shape: tuple[int, ...]) -> np.memmap:
+def _create(path: Path, shape: tuple[int, ...]) -> Any:
     """Open a new npy file to be filled piece by piece; an empty one is whole at once."""
     if 0 in shape:
         np.save(path, np.zeros(shape, dtype=np.float32))
