@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -206,8 +206,9 @@ class Store:
             delete(self.path / ZARR)
             delete_exports(self.path)
 
-    def check_space(self, needed_bytes: int) -> int:
-        """Check that what a sort needs, less what it has written already, is free; return the free bytes.
+    def check_space(self, needed_bytes: int, apart: Iterable[str] = ()) -> int:
+        """Check that what a sort needs, less what it has written already (`apart` from some stages, which are not part
+        of that), is free; return the free bytes.
 
         Raises
         ------
@@ -216,7 +217,7 @@ class Store:
         """
         existing = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
         free = shutil.disk_usage(existing).free
-        missing = max(0, needed_bytes - written_bytes(self.zarr_path, self._stage_folders()))
+        missing = max(0, needed_bytes - written_bytes(self.zarr_path, self._stage_folders(), apart))
         if missing > free:
             raise InputError(
                 f"The sort needs about {missing / 2**20:.0f} MB of disk in {self.path}, but {free / 2**20:.0f} "
