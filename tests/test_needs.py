@@ -18,7 +18,7 @@ from yass_dask import SortParams, Store, sort
 from yass_dask.geometry import nearest_channels
 from yass_dask.geometry.channels import find_channel_neighbors
 from yass_dask.matching import LowRank, pair_overlaps, pairs
-from yass_dask.needs import Needs, disk_bytes, memory_bytes, needs_of, one_line, said, table
+from yass_dask.needs import Needs, disk_bytes, left_of, memory_bytes, needs_of, one_line, said, table
 from yass_dask.noise import CHANNELS_AT_ONCE, _noise_sums, pairs_of, sums_of_pairs
 from yass_dask.runtime import Executor, plan
 from yass_dask.runtime.plan import PROCESS_BYTES
@@ -114,6 +114,16 @@ def test_seven_days_of_384_channels() -> None:
     assert disk_bytes(planned(384, 7 * DAY, store_traces=False)) < 0.01 * traces
 
 
+def test_steps_that_are_done_need_nothing() -> None:
+    """But traces that were not stored, where they are to be now."""
+    stored, anew = planned(32, 60.0), planned(32, 60.0, store_traces=False)
+    done = ["scale", "noise", "spectrum", "detect", "templates", "templates_0", "templates_1", "even", "deconvolve"]
+    assert [step.name for step in left_of(anew, done)] == ["results"]
+    assert [step.name for step in left_of(stored, done)] == ["preprocessing", "results"]
+    assert [step.name for step in left_of(stored, [*done, "preprocess"])] == ["results"]
+    assert left_of(stored, []) == stored
+
+
 def test_the_text_tells_the_sum_and_the_largest() -> None:
     recording = stream(32, 3600.0).with_chunks(10)
     chunks, needs = plan(recording, None, None, 2), needs_of(recording, SortParams())
@@ -122,7 +132,7 @@ def test_the_text_tells_the_sum_and_the_largest() -> None:
     assert said(core_s(needs) / 2) in lines[-1]
     assert f"{disk_bytes(needs) / GB:.4g} GB of disk" in lines[-1]
     assert one_line(needs, chunks) in lines[-1]
-    late = [*needs, Needs("end", 0, 0, 0, 0, 100 * GB)]
+    late = [*needs, Needs("end", 0, 0, 0, 0, "", 100 * GB)]
     assert memory_bytes(late, chunks) == 100 * GB + PROCESS_BYTES
     assert memory_bytes(needs[:2], chunks) == chunks.peak_bytes
 

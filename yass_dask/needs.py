@@ -7,7 +7,7 @@ measured (see docs/long.md); another machine is faster or slower as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,8 @@ class Needs:
     scratch_bytes: int
     """On disk besides, while it runs"""
     core_s: float
+    last_stage: str
+    """When this is complete the step is done"""
     memory_bytes: int = 0
     """Of the client, beyond what its tasks take"""
 
@@ -76,6 +78,11 @@ def disk_bytes(needs: Sequence[Needs]) -> int:
     """Most that lies on the disk at once: what was kept so far, and what the running step writes besides."""
     kept = np.cumsum([step.kept_bytes for step in needs])
     return int(max(kept + [step.scratch_bytes for step in needs]))
+
+
+def left_of(needs: Sequence[Needs], finished: Collection[str]) -> list[Needs]:
+    """Steps that are not done yet; only the results are always written anew."""
+    return [step for step in needs if step.last_stage not in finished]
 
 
 def memory_bytes(needs: Sequence[Needs], plan: Plan) -> int:
@@ -106,14 +113,15 @@ class _Reckoning:
         sums = sampled * 2 * 8 * near * recording.n_channels
         sampling_s = SAMPLING_S + CHANNEL_S * recording.n_channels
         core_s = sampling_s + (self._core_s(recording.duration_s, CLEANING_US) if self.store_traces else 0)
-        return Needs("preprocessing", recording.duration_s, self._traces() + sums + TABLE_BYTES, sums, core_s)
+        kept, last = self._traces() + sums + TABLE_BYTES, "preprocess" if self.store_traces else "noise"
+        return Needs("preprocessing", recording.duration_s, kept, sums, core_s, last)
 
     def motion(self) -> Needs:
         """Still traces are there only where the tissue moves."""
         share = min(1.0, MOST_BLOCKS / self.recording.n_blocks)
         seconds = share * self.recording.duration_s
         core_s = self._core_s(seconds, RASTER_US) + self._anew_s(Stride(max(1, round(1 / share))), seconds)
-        return Needs("motion", seconds, self._traces() + TABLE_BYTES, TABLE_BYTES, core_s)
+        return Needs("motion", seconds, self._traces() + TABLE_BYTES, TABLE_BYTES, core_s, "spectrum")
 
     def clustering(self) -> Needs:
         stride = looked_at(self.recording, self.params)
@@ -122,7 +130,7 @@ class _Reckoning:
         core_s = self._core_s(seconds, DETECTION_US + FEATURES_US + CLUSTERING_US + AVERAGING_US)
         scratch = max(events, self._sums(stride)) + TABLE_BYTES
         core_s += self._anew_s(stride, 3 * seconds)
-        return Needs("detection, clustering", seconds, events + self._units(), scratch, core_s)
+        return Needs("detection, clustering", seconds, events + self._units(), scratch, core_s, "templates")
 
     def round(self, k: int) -> Needs:
         stride = looked_at(self.recording, self.params, k)
@@ -131,22 +139,23 @@ class _Reckoning:
         core_s = self._core_s(seconds, self._pursuit_us() + RESIDUAL_US + AVERAGING_US)
         scratch = max(events, self._sums(stride)) + TABLE_BYTES
         core_s += self._anew_s(stride, 3 * seconds)
-        return Needs(f"round {k + 1}", seconds, events + self._units(), scratch, core_s)
+        kept = events + self._units()
+        return Needs(f"round {k + 1}", seconds, kept, scratch, core_s, f"templates_{k}")
 
     def pursuit(self) -> Needs:
         """The even blocks' spikes are kept beside all spikes."""
         seconds = self.recording.duration_s
         events = self._events(seconds, SPIKE_BYTES)
         core_s = self._core_s(seconds, self._pursuit_us()) + self._anew_s(Stride(2), seconds)
-        return Needs("last pursuit", seconds, events + events // 2, events, core_s)
+        return Needs("last pursuit", seconds, events + events // 2, events, core_s, "deconvolve")
 
     def results(self) -> Needs:
         n_units = UNITS_PER_CHANNEL * self.recording.n_channels / 2
         templates = n_units * self._template_samples() * self.recording.n_channels * 4
         spikes = self._events(self.recording.duration_s, SPIKE_BYTES)
         n_spikes = SPIKES_PER_CHANNEL_SECOND * self.recording.duration_s * self.recording.n_channels
-        kept, in_memory = int(templates) + spikes + TABLE_BYTES, int(n_spikes * END_BYTES_PER_SPIKE)
-        return Needs("results", self.recording.duration_s, kept, 0, 0.0, in_memory)
+        in_memory = int(n_spikes * END_BYTES_PER_SPIKE)
+        return Needs("results", self.recording.duration_s, int(templates) + spikes, 0, 0.0, "", in_memory)
 
     # --- bytes ---
 

@@ -153,12 +153,13 @@ def output_folder(config: Config, output_dir: Path) -> Path:
 def _sort(job: Checked, store: Store, shown: Progress | None) -> str:
     from yass_dask.config import format_size
     from yass_dask.monitor import progress
-    from yass_dask.needs import disk_bytes, memory_bytes, one_line, table
+    from yass_dask.needs import disk_bytes, left_of, memory_bytes, one_line, table
     from yass_dask.store.disk import readable_errors
 
     plan, needs = planned(job)
     logger.info("what it takes:\n%s", table(needs, plan), extra={"file_only": True})
-    free = store.check_space(disk_bytes(needs))
+    finished = store.stages()
+    free = store.check_space(disk_bytes(left_of(needs, finished)), finished)
     logger.info("%s (%s free)", one_line(needs, plan), format_size(free))
     limit = job.config.resources.memory_limit
     if limit is not None and memory_bytes(needs, plan) > limit:

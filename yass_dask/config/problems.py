@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -73,9 +74,16 @@ def dotted(place: Iterable[int | str]) -> str:
     return name
 
 
+_BOUNDED = reprlib.Repr()
+"""YAML's references make a value of a few lines larger than any memory once it is written out."""
+_BOUNDED.maxlevel = 3
+_BOUNDED.maxdict = _BOUNDED.maxlist = _BOUNDED.maxtuple = _BOUNDED.maxset = 20
+_BOUNDED.maxstring = _BOUNDED.maxlong = _BOUNDED.maxother = 200
+
+
 def shown(value: Any) -> str:
     """A value as a short text."""
-    words = _SECRET.sub("//***@", repr(dict(value) if isinstance(value, Mapping) else value))
+    words = _SECRET.sub("//***@", _BOUNDED.repr(dict(value) if isinstance(value, Mapping) else value))
     return words if len(words) <= 60 else words[:56] + " ..."
 
 

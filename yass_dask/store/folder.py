@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -200,15 +200,16 @@ class Store:
             delete(self.path / ZARR)
             delete_exports(self.path)
 
-    def check_space(self, needed_bytes: int) -> int:
-        """Check that what a sort needs, less what it has written already, is free; return the free bytes.
+    def check_space(self, needed_bytes: int, apart: Iterable[str] = ()) -> int:
+        """Check that what a sort needs, less what it has written already (`apart` from some stages, which are not part
+        of that), is free; return the free bytes.
 
         Raises
         ------
         InputError
             Not enough; the message tells both numbers.
         """
-        return check_space(self.path, needed_bytes, written_bytes(self.zarr_path, self._stage_folders()))
+        return check_space(self.path, needed_bytes, written_bytes(self.zarr_path, self._stage_folders(), apart))
 
     def seal(self, recipes: Mapping[str, str]) -> None:
         """Remember what a sort that has ended was made of (stage -> hash of its recipe), and its files' checksums."""

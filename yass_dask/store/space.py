@@ -26,18 +26,23 @@ def check_space(path: Path, needed: int, written: int) -> int:
     return free
 
 
-def written_bytes(folder: Path, stages: Iterable[Path]) -> int:
-    """Bytes in a folder; complete traces count as they were reckoned with, before compression.
+def written_bytes(folder: Path, stages: Iterable[Path], apart: Iterable[str] = ()) -> int:
+    """Bytes in a folder less those of some stages; complete traces count as they were reckoned with, uncompressed.
 
     Or a finished sort of a nearly full disk would be refused when it is opened again.
     """
-    saved = 0
-    for path in stages:
-        layout = zarrays.read_layout(path / traces.ARRAY)
-        if layout is not None and Stage(path, "").is_complete():
-            whole = math.prod(layout.shape) * np.dtype(layout.dtype).itemsize
-            saved += max(0, whole - _size_of(path / traces.ARRAY))
-    return _size_of(folder) + saved
+    leave_out = set(apart)
+    saved = sum(_saved_by(path) for path in stages if path.name not in leave_out)
+    return _size_of(folder) + saved - sum(_size_of(folder / name) for name in leave_out)
+
+
+def _saved_by(stage: Path) -> int:
+    """Bytes that compression has saved of complete traces."""
+    layout = zarrays.read_layout(stage / traces.ARRAY)
+    if layout is None or not Stage(stage, "").is_complete():
+        return 0
+    whole = math.prod(layout.shape) * np.dtype(layout.dtype).itemsize
+    return max(0, whole - _size_of(stage / traces.ARRAY))
 
 
 def _size_of(folder: Path) -> int:
