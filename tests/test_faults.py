@@ -54,7 +54,9 @@ def test_tables_tell_what_was_not_well() -> None:
 def test_pages_are_made_of_lines(tmp_path: Path) -> None:
     lines, docs = tmp_path / "trust.jsonl", tmp_path / "docs.md"
     docs.write_text("before\n<!-- faults -->\nold\n<!-- /faults -->\nafter\n")
-    report.add_same([same.Run("local", 3, 2, 1, "", ()), same.Run("local", 4, 1, 2, "even", ("a",))], "make x", lines)
+    report.add_same(same.Run("local", 9, 4, 1, "", ("b",)), "an older batch", "make x", lines)
+    for run in (same.Run("local", 3, 2, 1, "", ()), same.Run("local", 4, 1, 2, "even", ("a",))):
+        report.add_same(run, "this batch", "make x", lines)
     report.add_faults([seen.Seen("a kill", -9, "", 5, "fails", False)], "make x", lines)
     report.add_faults([seen.Seen("a kill", -9, "", 0, "goes on", True)], "make x", lines)
     text = report.write_pages(lines, docs)

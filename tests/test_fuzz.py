@@ -16,6 +16,7 @@ from benchmarks.fuzz.ground import check_message, listing, untouched
 SOME = {"config": 60, "binary": 120, "geometry": 120, "store": 60, "model": 60, "train": 60, "cli": 40, "sort": 3}
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # a warning stops nobody
 @pytest.mark.parametrize("name", KINDS)
 def test_bad_input(name: str, tmp_path: Path) -> None:
     """Every case is taken or refused in words; the same cases each time."""

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,13 +34,16 @@ def main(arguments: list[str] | None = None) -> int:
         return subprocess.run([sys.executable, "-m", "benchmarks.fuzz", *rest]).returncode
     if rest:
         parser.error(f"unknown: {' '.join(rest)}")
-    command = " ".join(["python -m benchmarks.trust", *(sys.argv[1:] if arguments is None else arguments)])
+    some = ["--only", *asked.only] if asked.only != list(CASES) else []
+    counts = {"same": ["--runs", str(asked.runs)], "faults": ["--moments", str(asked.moments), *some]}
+    command = " ".join(["python -m benchmarks.trust", asked.what, *counts.get(asked.what, [])])
     bad = 0
     with tempfile.TemporaryDirectory(prefix="trust-") as folder:
         if asked.what == "same":
-            runs = list(matrix(Lab.make(Path(folder)), asked.runs, asked.seed))
-            bad = sum(bool(run.differing) for run in runs)
-            add_same(runs, command, asked.results)
+            batch = uuid.uuid4().hex[:8]
+            for run in matrix(Lab.make(Path(folder)), asked.runs, asked.seed):
+                bad += bool(run.differing)
+                add_same(run, batch, command, asked.results)
         elif asked.what == "faults":
             lab = Lab.make(Path(folder))
             for name in asked.only:

@@ -25,7 +25,6 @@ Case = Callable[[Lab, random.Random, int], Iterator[Seen]]
 """Takes the lab, what draws moments, and how many of them."""
 LATEST_S = 0.15
 """After a stage has begun, something happens within so many seconds."""
-PLACES = re.compile(r"/\S*/(?=[^/\s]*)|\btcp://\S+|process \d+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|0x\w+")
 
 
 def at_moment(running: Running, lab: Lab, pick: random.Random) -> str:
@@ -40,21 +39,13 @@ def seen(fault: str, lab: Lab, ended: Ended, *again: object) -> Seen:
     """Run the same sort again, and tell."""
     next_one, lost = lab.again(ended.named, *again)
     same = next_one.code == 0 and lab.is_same(ended.named)
-    told = "goes on, ends with the same bytes" if same else f"exit code {next_one.code}: {shown(next_one)}"
-    return Seen(fault, ended.code, shown(ended) if ended.code > 0 else "", lost, told, same and is_readable(ended))
+    told = "goes on, ends with the same bytes" if same else f"exit code {next_one.code}: {next_one.message}"
+    return Seen(fault, ended.code, ended.message if ended.code > 0 else "", lost, told, same and is_readable(ended))
 
 
 def refused(fault: str, ended: Ended, again: str) -> Seen:
     """A sort that was refused: there is nothing to go on with."""
-    return Seen(fault, ended.code, shown(ended), 0, again, ended.code in (1, 2) and is_readable(ended))
-
-
-def shown(ended: Ended) -> str:
-    """The message, without what differs from time to time."""
-    return PLACES.sub(
-        lambda found: "tcp://..." if found[0].startswith("tcp") else "" if found[0][0] == "/" else found[0],
-        ended.message,
-    )
+    return Seen(fault, ended.code, ended.message, 0, again, ended.code in (1, 2) and is_readable(ended))
 
 
 def is_readable(ended: Ended) -> bool:
@@ -99,7 +90,7 @@ def _went_on(fault: str, lab: Lab, ended: Ended) -> Seen:
     same = ended.code == 0 and lab.is_same(ended.named)
     told = "not needed" if same else f"exit code {ended.code}"
     return Seen(
-        fault, ended.code, "the sort goes on, ends with the same bytes" if same else shown(ended), 0, told, same
+        fault, ended.code, "the sort goes on, ends with the same bytes" if same else ended.message, 0, told, same
     )
 
 
@@ -259,7 +250,7 @@ def worker_out_of_memory(lab: Lab, pick: random.Random, n: int) -> Iterator[Seen
     with Cluster(lab.folder / "cluster-more").running() as cluster:
         again, _ = big.again(out, "--scheduler", cluster.address)
     yield refused(
-        "a worker runs out of memory", ended, "with more memory: goes on" if again.code == 0 else shown(again)
+        "a worker runs out of memory", ended, "with more memory: goes on" if again.code == 0 else again.message
     )
 
 
@@ -277,7 +268,7 @@ def process_out_of_memory(lab: Lab, pick: random.Random, n: int) -> Iterator[See
     yield refused(
         "a sort in one process runs out of memory",
         ended,
-        "with more memory: goes on" if again.code == 0 else shown(again),
+        "with more memory: goes on" if again.code == 0 else again.message,
     )
 
 

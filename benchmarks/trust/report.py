@@ -23,18 +23,25 @@ def add_faults(all_seen: Sequence[Seen], command: str, path: Path = LINES) -> No
         append(path, {"kind": "fault", "fault": fault, "seen": mine, "command": command, **surroundings()})
 
 
-def add_same(runs: Sequence[Run], command: str, path: Path = LINES) -> None:
-    """Keep the runs of a matrix."""
-    append(path, {"kind": "same", "runs": [asdict(run) for run in runs], "command": command, **surroundings()})
+def add_same(run: Run, batch: str, command: str, path: Path = LINES) -> None:
+    """Keep one run of a matrix, as soon as it has ended."""
+    append(path, {"kind": "same", "batch": batch, "run": asdict(run), "command": command, **surroundings()})
 
 
 def write_pages(path: Path = LINES, docs: Path = DOCS) -> str:
     """Write the results' page, and the table in the documentation; of each fault the last lines count."""
     lines = read(path)
     faults = {line["fault"]: line for line in lines if line["kind"] == "fault"}
-    same = [line for line in lines if line["kind"] == "same"][-1:]
+    last = [line["batch"] for line in lines if line["kind"] == "same"][-1:]
+    same = [line for line in lines if line["kind"] == "same" and line["batch"] in last]
     rows = table(Seen(**seen) for line in faults.values() for seen in line["seen"])
-    parts = ["# Trust: what was observed", *map(_same, same), "## Faults, injected", rows, _runs(list(faults.values()))]
+    parts = [
+        "# Trust: what was observed",
+        *([_same(same)] if same else []),
+        "## Faults, injected",
+        rows,
+        _runs(list(faults.values())),
+    ]
     text = "\n\n".join(parts) + "\n"
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     if docs.exists() and faults:
@@ -43,8 +50,8 @@ def write_pages(path: Path = LINES, docs: Path = DOCS) -> str:
     return text
 
 
-def _same(line: Line) -> str:
-    runs = line["runs"]
+def _same(lines: Sequence[Line]) -> str:
+    runs = [line["run"] for line in lines]
     counts = Counter(run["kind"] for run in runs)
     differing = [run for run in runs if run["differing"]]
     head = "| scheduler | runs | blocks a chunk | workers | killed in | files that differ |\n|---|---|---|---|---|---|"
@@ -59,7 +66,7 @@ def _same(line: Line) -> str:
     verdict = (
         f"{len(runs)} runs, tasks in random order: {len(runs) - len(differing)} gave the same bytes in every chunk."
     )
-    return "\n".join(["## The same answer", "", verdict, "", head, *rows, "", _runs([line])])
+    return "\n".join(["## The same answer", "", verdict, "", head, *rows, "", _runs(lines)])
 
 
 def _runs(lines: Sequence[Line]) -> str:

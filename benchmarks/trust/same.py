@@ -15,7 +15,7 @@ from benchmarks.trust.faults import at_moment, fresh
 from benchmarks.trust.lab import RESULTS, Cluster, Lab
 
 KINDS = ("threads", "threads, killed", "local", "local, killed", "tcp", "tcp, a worker killed")
-LONGEST_CHUNK = 12
+LONGEST_CHUNK = 8
 MOST_WORKERS = 4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,11 +59,25 @@ def _row(fault: str, seen: Sequence[Seen]) -> list[str]:
 
 def _most(texts: Iterable[str]) -> str:
     """What there is, the most frequent first, how often where it differs."""
-    counted = Counter(texts).most_common()
+    counted = Counter(map(_cell, texts)).most_common()
     if len(counted) == 1:
-        return _cell(counted[0][0])
-    return "; ".join(f"{_cell(text)} ({n})" for text, n in counted[:3])
+        return counted[0][0]
+    return "; ".join(f"{text} ({n})" for text, n in counted[:3])
+
+
+PLACES = (
+    (r"tcp://[\w.:]+", "tcp://..."),
+    (r"(?<![\w/:])/\S*/(?=\S)", ""),
+    (r"process \d+ on \w+", "process N on HOST"),
+    (r"on host \w+", "on host HOST"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE"),
+    (r"\b([a-z]+)-\d+\b", "OUT"),
+    (r"code \w{8}", "code ..."),
+)
+"""What differs from time to time, and what stands for it"""
 
 
 def _cell(text: str) -> str:
+    for pattern, instead in PLACES:
+        text = re.sub(pattern, instead, text)
     return text.replace("|", "\\|").replace("\n", " ")

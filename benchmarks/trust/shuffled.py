@@ -41,7 +41,8 @@ def main() -> None:
     store = Store(asked.out)
     with store.lock(), logging_to(store.path, "INFO"):
         recording = from_config(asked.config).with_chunks(asked.chunk)
-        sort(recording, store, SortParams(n_refinements=1), backend="numba", client=executor)
+        params = SortParams.from_config(asked.config).model_copy(update={"n_refinements": 1})
+        sort(recording, store, params, backend="numba", client=executor)
 
 
 if __name__ == "__main__":

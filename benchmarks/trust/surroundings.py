@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.trust.faults import Case, at_moment, fresh, refused, seen, shown
+from benchmarks.trust.faults import Case, at_moment, fresh, refused, seen
 from benchmarks.trust.lab import Ended, Lab
 from benchmarks.trust.seen import Seen
 
@@ -129,7 +129,7 @@ def clock_jumps(lab: Lab, pick: random.Random, n: int) -> Iterator[Seen]:
         ended = running.ends()
         same = ended.code == 0 and lab.is_same(ended.named)
         fault = f"the clock jumps a day ahead, then two back ({scheduler})"
-        told = "the sort goes on, ends with the same bytes" if same else shown(ended)
+        told = "the sort goes on, ends with the same bytes" if same else ended.message
         yield Seen(fault, ended.code, told, 0, "not needed" if same else "", same)
 
 
@@ -150,7 +150,7 @@ def no_locks(lab: Lab, pick: random.Random, n: int) -> Iterator[Seen]:
     )
     ended, lost = lab.again(out)
     same = ended.code == 0 and lab.is_same(out)
-    told = "waits half a minute for a sign of life, goes on, ends with the same bytes" if same else shown(ended)
+    told = "waits half a minute for a sign of life, goes on, ends with the same bytes" if same else ended.message
     waited = "waiting 30 s for a sign of life" in ended.said
     yield Seen("... and the first one is killed", -9, "", lost, told, same and waited and lived)
 

@@ -12,6 +12,9 @@ from dask.base import tokenize
 from yass_dask.errors import InputError
 from yass_dask.geometry.channels import find_channel_neighbors
 
+FARTHEST_UM = 1e9
+"""A kilometre from the origin; beyond, distances could not be reckoned with."""
+
 
 @dataclass(frozen=True, eq=False)
 class Probe:
@@ -104,10 +107,11 @@ def as_positions(values: Any, where: str) -> np.ndarray:
     if positions.ndim != 2 or positions.shape[1] < 2 or not len(positions):
         raise InputError(f"{where}: expected positions of shape (n_channels, 2), found {positions.shape}")
     positions = np.ascontiguousarray(positions[:, :2])
-    wrong = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    wrong = np.flatnonzero(~(np.abs(positions) <= FARTHEST_UM).all(axis=1))  # NaN is wrong, too
     if wrong.size:
         channel = int(wrong[0])
-        raise InputError(f"{where}: channel {channel} has position {positions[channel].tolist()}; must be finite")
+        found = positions[channel].tolist()
+        raise InputError(f"{where}: channel {channel} has position {found}; must be finite, at most {FARTHEST_UM:g} um")
     return positions
 
 

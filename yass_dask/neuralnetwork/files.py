@@ -107,10 +107,10 @@ def _card(told: Mapping[str, Any], path: Path) -> Card:
 def _read(path: Path, kind: str) -> Classifier | Denoiser:
     shape = KINDS[kind]
     stored = read_npz(path, f"it should hold a {kind} network; train or copy the model again", shape._fields)
-    try:
-        layers = {name: layer.astype(np.float32) for name, layer in stored.items()}
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a {kind} network ({error}); train or copy the model again") from None
+    odd = [f"{name} is {layer.dtype}" for name, layer in stored.items() if layer.dtype.kind not in "iuf"]
+    if odd:
+        raise InputError(f"{path}: not a {kind} network ({', '.join(odd)}); train or copy the model again")
+    layers = {name: layer.astype(np.float32) for name, layer in stored.items()}
     for name, layer in layers.items():
         if not np.isfinite(layer).all():
             raise InputError(f"{path}: weights of {name} are no numbers (NaN); train the model again")
