@@ -137,7 +137,7 @@ def filled_in(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return {**raw, "recordings": {**given, **told}}, problems
 
 
-def _opened(read: str, root: Path, geometry: str | None) -> Recording:
+def _opened(read: str, root: Path, geometry: Any) -> Recording:
     from yass_dask.readers import read_by_spikeinterface
 
-    return read_by_spikeinterface(Reading.parse(read, root), None if geometry is None else root / geometry)
+    return read_by_spikeinterface(Reading.parse(read, root), None if geometry is None else root / str(geometry))
