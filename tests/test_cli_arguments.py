@@ -200,7 +200,6 @@ def told_in_one_message(arguments: list[str | Path]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "CONFIG"),
         (["c.yaml", "d.yaml"], "d.yaml"),
         (["c.yaml", "--workers", "0"], "--workers"),
         (["c.yaml", "--workers", "many"], "--workers"),

@@ -1,4 +1,4 @@
-"""What README shows runs as it stands there."""
+"""What README shows runs as it stands there; the notebooks have their own tests."""
 
 import re
 from pathlib import Path

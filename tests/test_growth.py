@@ -133,4 +133,5 @@ def test_a_job_holds_arrays_of_channels_but_not_of_units_or_spikes(calls, small_
         pickler.dump(planned(call, HOUR, small_sorted.recording.block_samples)[0])
         shapes = [(array.shape, array.dtype) for array in pickler.found if array.nbytes > allowed]
         assert shapes == [], call[0]
-    assert {name for name, *_ in calls} == set(STAGES)
+    # Units of another sort are handed to one task, once.
+    assert {name for name, *_ in calls} == set(STAGES) - {"begin_with"}

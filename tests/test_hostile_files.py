@@ -223,11 +223,6 @@ def test_zarr_whose_chunks_are_pickles(tmp_path: Path, mark: Path, place: str) -
     check_refused(lambda: open_array(folder), mark, "given.zarr", "pickle")
 
 
-def test_such_a_zarr_would_run() -> None:
-    """The codec is there and does what is feared: the refusal is not idle."""
-    assert numcodecs.get_codec({"id": "pickle"}).decode(pickle.dumps(np.arange(3))).tolist() == [0, 1, 2]
-
-
 @pytest.mark.parametrize("codec", ["pickle", "numcodecs.pickle"])
 def test_zarr_of_format_3_whose_chunks_are_pickles(tmp_path: Path, codec: str) -> None:
     """However deep: a codec of shards has codecs of its own."""

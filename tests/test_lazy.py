@@ -21,6 +21,8 @@ from dask.base import collections_to_expr
 from yass_dask import backends, pipeline, session
 from yass_dask.chunked import LazyParts, LazyTraces, Stride
 from yass_dask.events import Events
+from yass_dask.preprocess import Clean, Scale
+from yass_dask.reuse import known_units
 from yass_dask.runtime import Executor
 from yass_dask.sources import ArraySource, ZarrSource
 from yass_dask.store import Table
@@ -123,7 +125,18 @@ def test_the_scheduler_that_raises_raises(small_recording):
 
 def test_every_stage_function_of_the_pipeline_was_called(walk):
     assert len(STAGES) >= 15
-    assert walk.called == set(STAGES)
+    assert walk.called == set(STAGES) - {"begin_with"}
+
+
+def test_known_units_are_lazy_too(small_sorted):
+    """A sort begins with them in place of clusters, so the walk does not come by."""
+    known = known_units(small_sorted.folder, small_sorted.recording, small_sorted.params.preprocess)
+    sd = np.ones(small_sorted.recording.n_channels)
+    clean = Clean(small_sorted.recording, Scale(0 * sd, sd, sd < 0), "numpy")
+    with nothing_runs():
+        lazy = pipeline.begin_with(known, clean, _identity_noise(len(sd)), small_sorted.params.templates)
+    assert isinstance(lazy, LazyParts)
+    assert tasks(lazy) <= PER_PIECE
 
 
 def test_a_finished_store_leaves_nothing_to_compute(walk):

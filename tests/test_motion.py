@@ -424,6 +424,11 @@ def test_units_that_divide_the_displacements_are_one():
     largest = int(np.argmax([len(train) for train in trains[:3]]))
     assert {unit: into for unit, (into, _) in joined.items()} == {u: largest for u in range(3) if u != largest}
     assert all("other displacements" in why for _, why in joined.values())
+    smallest = int(np.argmin([len(train) for train in trains[:3]]))
+    for known, into in (([smallest], {smallest}), ([0, 1, 2], set())):  # of another sort
+        held = np.isin(np.arange(5), known)
+        kept = join_divided(samples, np.stack(waves), depths, near, motion, 180 * 30000, 30000.0, held)
+        assert {home for home, _ in kept.values()} == into and not set(kept) & set(known)
     assert not join_divided(samples, np.stack(waves), depths, np.eye(5, dtype=bool), motion, 180 * 30000, 30000.0)
 
 

@@ -20,7 +20,7 @@ from yass_dask.conditioning import PreprocessParams, undo_shifts
 from yass_dask.errors import InputError
 from yass_dask.events import Events, between, evenly
 from yass_dask.likely import fit_units
-from yass_dask.merge import MergeParams, Revision, find_clusters, revise
+from yass_dask.merge import MergeParams, Revision, find_clusters, revise, split
 from yass_dask.noise import Noise, measure_noise
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale, measure_scale, preprocess
 from yass_dask.readers import from_array
@@ -34,7 +34,7 @@ from yass_dask.results import (
 )
 from yass_dask.templates import Templates, TemplatesParams
 from yass_dask.unitfeatures import Frames, StoredFrames
-from yass_dask.verdicts import UnitFacts
+from yass_dask.verdicts import UnitFacts, most_alike
 
 RATE = 2000.0
 """Blocks of 2000 samples; the filter settles within some hundred."""
@@ -531,6 +531,29 @@ def test_a_template_twice_is_one_unit_at_any_lag(samples):
     kept, audit = joined([moved(SHAPES[0], 0), moved(SHAPES[0], samples), moved(SHAPES[2], 0)], [100, 300, 50])
     assert kept == [101, 102]
     assert [(line["unit"], line["action"], line["into"]) for line in audit] == [(100, "merge", 101)]
+
+
+def test_a_known_unit_stands_for_both_and_two_known_ones_stay():
+    """Ids below `first_new` are known: 100 in the one case, 100 and 101 in the other."""
+    alike = [moved(SHAPES[0], 0), moved(SHAPES[0], 3), moved(SHAPES[2], 0)]
+    templates = templates_of(np.stack(alike), [100, 300, 50])
+    for first_new, expected in ((101, [100, 102]), (102, [100, 101, 102])):
+        kept, audit = without_duplicates(templates, EYE, TemplatesParams(), 20, first_new)
+        assert kept.ids.tolist() == expected
+        assert [(line["unit"], line["into"]) for line in audit] == ([(101, 100)] if first_new == 101 else [])
+
+
+def test_of_a_known_unit_the_cluster_most_like_its_template_keeps_the_id():
+    """Unit 7 is known, unit 9 is new; in both the second cluster is smaller, and is what the template looks like."""
+    own = np.array([[[4.0, 0.0]], [[4.0, 0.0]]], np.float32)
+    frames = Frames(*np.array([[0, 1], [0, 1], [0, 0]], np.int32), np.zeros(2, np.float32), np.zeros((2, 1), int), own)
+    facts = UnitFacts(np.array([7, 9]), np.full(2, 9.0), 10, 45, 30_000, first_new=8)
+    units, clusters = np.repeat([0, 1], 30), np.tile(np.repeat([0, 1], [20, 10]), 2)
+    features = np.where(clusters == 1, 4.0, -4.0)[:, None, None] * np.array([1.0, 0.0])
+    mains = most_alike({"unit_index": units, "features": features}, clusters, frames, facts)
+    assert mains == {0: 1}
+    pieces = split(units, clusters, facts, [], mains)
+    assert [int(np.unique(pieces.ids[pieces.of_spike[(units == u) & (clusters == 1)]])[0]) for u in (0, 1)] == [7, 11]
 
 
 def test_averages_of_few_spikes_that_differ_by_noise_are_one_unit():

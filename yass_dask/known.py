@@ -2,8 +2,9 @@
 
 A known unit keeps its id. Its template is averaged again from round to round, what is known counting as `KNOWN_COUNT`
 spikes, so it follows what changes slowly and stays where it hardly fires. Two known units are never joined, and none is
-dropped before the end; one may be split, and the part that is most like its template keeps the id. What known units do
-not explain becomes new units, with ids above all that were ever given.
+dropped before the end, unless its template hardly stands out of this recording's noise; one may be split, and the part
+that is most like its template keeps the id. What known units do not explain becomes new units, with ids above all that
+were ever given.
 """
 
 from __future__ import annotations

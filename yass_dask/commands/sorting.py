@@ -116,7 +116,7 @@ def check(options: SortOptions) -> Checked:
     backends.checked(options.backend)
     loaded = config.load(configured(options.config, options.read, options.probe))
     if options.complete:
-        from yass_dask.compat.settings import refuse_unknown_waveforms
+        from yass_dask.config.reading import refuse_unknown_waveforms
 
         refuse_unknown_waveforms(loaded)
     params = config.sort_params(config.override(loaded.stage_params(), options.overrides), "params and --set")

@@ -15,6 +15,7 @@ import numpy as np
 from yass_dask import geometry
 from yass_dask.config import Config, load, sort_params
 from yass_dask.config.models import Data, Recordings, Resources, Templates
+from yass_dask.config.reading import refuse_unknown_waveforms
 from yass_dask.errors import InputError
 from yass_dask.pipeline import SortParams
 from yass_dask.recording import Recording
@@ -117,15 +118,6 @@ def set_config(config: str | Path | Mapping[str, Any], output_dir: str | Path) -
     _current = Settings(loaded, str(output_dir))
     if _current.templates.merge_threshold != Templates().merge_threshold:
         _log.warning("templates.merge_threshold is without effect: see params.templates.duplicate_sd")
-
-
-def refuse_unknown_waveforms(config: Config) -> None:
-    """InputError where the configuration does not say how far and how long a waveform reaches: YASS's steps ask."""
-    about = config.recordings
-    missing = [name for name in ("spatial_radius", "spike_size_ms") if getattr(about, name) is None]
-    if missing:
-        named = " and ".join(f"recordings.{name}" for name in missing)
-        raise InputError(f"YASS's steps and their files need {named}: add them to the configuration")
 
 
 def read_config() -> Settings:

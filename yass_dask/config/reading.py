@@ -97,6 +97,15 @@ class ReadConfig(Config):
         return with_left_out(opened, self.recordings)
 
 
+def refuse_unknown_waveforms(config: Config) -> None:
+    """InputError where the configuration does not say how far and how long a waveform reaches: YASS's steps ask."""
+    about = config.recordings
+    missing = [name for name in ("spatial_radius", "spike_size_ms") if getattr(about, name) is None]
+    if missing:
+        named = " and ".join(f"recordings.{name}" for name in missing)
+        raise InputError(f"YASS's steps and their files need {named}: add them to the configuration")
+
+
 def filled_in(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The configuration with what its recording tells of itself, and what of this is there otherwise.
 
@@ -128,7 +137,7 @@ def filled_in(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return {**raw, "recordings": {**given, **told}}, problems
 
 
-def _opened(read: str, root: Path, geometry: str | None) -> Recording:
+def _opened(read: str, root: Path, geometry: Any) -> Recording:
     from yass_dask.readers import read_by_spikeinterface
 
-    return read_by_spikeinterface(Reading.parse(read, root), None if geometry is None else root / geometry)
+    return read_by_spikeinterface(Reading.parse(read, root), None if geometry is None else root / str(geometry))
