@@ -23,7 +23,7 @@ WARM = 80
 CHUNK_BYTES = 2 * 4 * RATE
 """int16 of a chunk of four channels"""
 MOST_GROWTH = {"sync": N_CHUNKS * CHUNK_BYTES / 10, "local": N_CHUNKS * CHUNK_BYTES / 4}
-"""In the sorting process a quarter of each chunk, if it were kept, would be more. A dask worker keeps 5 to 11 kB of every
+"""In the sorting process a quarter of each chunk, if kept, would be more. A dask worker keeps 5 to 11 kB of each
 task (measured), whatever the chunk holds."""
 
 
