@@ -117,8 +117,7 @@ def sort(
         Bad recording, params or folder.
     """
     params, backend = params or SortParams(), checked(backend)
-    refuse_too_short(recording, params.templates)
-    refuse_unfit_networks(recording, params.detect)
+    refuse_unfit(recording, params)
     if not wait:
         from yass_dask.jobs import start_sort
 
@@ -150,6 +149,12 @@ def sort(
             shown.found(units=len(units.templates))
         spikes = pursue(keep, "", clean, matched, units, params, backend)
         return told(shown, finish(folder, clean, units, spikes, audit, params.merge, params.deconvolve, motion))
+
+
+def refuse_unfit(recording: Recording, params: SortParams) -> None:
+    """Errors that can be told before anything is computed."""
+    refuse_too_short(recording, params.templates)
+    refuse_unfit_networks(recording, params.detect)
 
 
 def told(shown: Progress, sorting: Sorting) -> Sorting:
