@@ -35,8 +35,8 @@ class DetectParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["auto", "threshold", "nnet"] = "auto"
-    """threshold: extrema above a threshold; nnet: extrema that a network takes for spikes; auto: nnet where a `model` is
-    given, and else for up to 100 channels at 10 to 50 kHz, unless `threshold_sd` is not 4.5."""
+    """threshold: extrema above a threshold; nnet: extrema that a network takes for spikes; auto: nnet where a `model`
+    is given, and else for up to 100 channels at 10 to 50 kHz, unless `threshold_sd` is not 4.5."""
     model: str | None = None
     """Folder of networks, as `yass train` writes them; None: those of the package."""
     probability: float = Field(0.2, gt=0, lt=1)
@@ -61,7 +61,7 @@ class DetectParams(BaseModel):
 
 
 def takes_network(params: DetectParams, recording: Recording) -> bool:
-    """Whether a network detects the spikes of a recording; what is measured is in benchmarks/results/network_sorts.md."""
+    """Whether a network detects the spikes of a recording; measured in benchmarks/results/network_sorts.md."""
     if params.method != "auto":
         return params.method == "nnet"
     if params.model is not None:
