@@ -134,7 +134,7 @@ def detections(case: Case, params: DetectParams) -> Scored:
 def detector_row(case: Case, model: str | None) -> str:
     """Line of the detectors' table."""
     middle = (case.snr >= SNR[0]) & (case.snr < SNR[1])
-    threshold = detections(case, DetectParams(threshold_sd=LOWEST_SD))
+    threshold = detections(case, DetectParams(method="threshold", threshold_sd=LOWEST_SD))
     network = detections(case, DetectParams(method="nnet", model=model, probability=LOWEST_PROBABILITY))
     cells = [case.name, int(middle.sum())]
     for forgiving in (False, True):

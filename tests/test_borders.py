@@ -204,7 +204,7 @@ def test_the_residual_of_noise_free_traces_is_nothing(problem):
 
 # --- detection ----------------------------------------------------------------------------------------------
 
-DETECT = DetectParams(threshold_sd=3.0, exclusion_ms=15.0, clear_ms=40.0, radius_um=30.0)
+DETECT = DetectParams(method="threshold", threshold_sd=3.0, exclusion_ms=15.0, clear_ms=40.0, radius_um=30.0)
 EXCLUSION, CLEAR = 5, 12
 """Samples: 15 ms is 4.5 of them, and halves go up."""
 

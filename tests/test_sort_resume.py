@@ -126,10 +126,10 @@ def test_other_chunks_and_workers_find_the_result(config: Path, copy: Path) -> N
 
 def test_changed_param_computes_from_its_stage_on(config: Path, copy: Path, tmp_path: Path) -> None:
     (copy / "yass.log").unlink()
-    changed = (*QUICK, "--set", "detect.threshold_sd=5")
+    changed = (*QUICK, "--set", "detect.clear_ms=1.2")
     ran = yass("sort", config, *changed, "--output-dir", copy)
     assert ran.code == 0, ran.err
-    news = "detect: params changed: threshold_sd 4.5 -> 5; computing from here"
+    news = "detect: params changed: clear_ms 1 -> 1.2; computing from here"
     assert news in ran.err.splitlines(), "told on the console"
     assert "its input changed" not in ran.err, "what follows from it is for the log"
     log = log_of(copy)

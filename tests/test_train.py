@@ -16,7 +16,15 @@ from yass_dask.cli import app
 from yass_dask.commands import TrainOptions, run_train
 from yass_dask.commands.training import read_spike_train, train_params
 from yass_dask.conditioning import PreprocessParams
-from yass_dask.detect import DetectParams, Finder, NetworkFinder, detect, refuse_unfit_networks
+from yass_dask.detect import (
+    MOST_CHANNELS,
+    DetectParams,
+    Finder,
+    NetworkFinder,
+    detect,
+    refuse_unfit_networks,
+    takes_network,
+)
 from yass_dask.errors import InputError
 from yass_dask.neuralnetwork import files
 from yass_dask.neuralnetwork.background import whitened
@@ -160,7 +168,8 @@ def test_triage_takes_peaks_out_of_the_clear_ones_only(white):
 
 def test_the_recipe_holds_the_weights(white, model, monkeypatch):
     recipes = []
-    for params in (DetectParams(), DetectParams(method="nnet"), DetectParams(method="nnet", triage=True)):
+    plain = DetectParams(method="threshold")
+    for params in (plain, DetectParams(method="nnet"), DetectParams(method="nnet", triage=True)):
         recipes.append(detect(white.clean, white.noise, params, "numba").params)
     assert [len(recipe["networks"]) for recipe in recipes] == [0, 1, 2]
     own = detect(white.clean, white.noise, DetectParams(method="nnet", model=str(model)), "numba").params
@@ -235,12 +244,23 @@ def test_unknown_detectors_and_models_are_told(lab, tmp_path):
     assert "a file, not a folder" in message
 
 
+def test_auto_takes_the_network_where_it_was_measured():
+    def takes(n_channels: int, rate: float = 30_000.0, **changes: object) -> bool:
+        places = np.stack([np.zeros(n_channels), 20.0 * np.arange(n_channels)], axis=1)
+        return takes_network(DetectParams(**changes), from_array(np.zeros((10, n_channels), np.int16), rate, places))
+
+    assert takes(1) and takes(MOST_CHANNELS) and takes(64, 10_000.0)
+    assert not takes(MOST_CHANNELS + 1) and not takes(64, 8_000.0) and not takes(4, threshold_sd=5.0)
+    assert takes(4, threshold_sd=5.0, model="mine") and takes(MOST_CHANNELS + 1, method="nnet")
+    assert not takes(1, method="threshold")
+
+
 def test_networks_that_are_not_asked_for_are_told(simulation, caplog):
     recording = from_array(simulation.traces, simulation.sampling_rate, simulation.positions)
-    refuse_unfit_networks(recording, DetectParams(model="mine"))
+    refuse_unfit_networks(recording, DetectParams(method="threshold", model="mine"))
     assert "the networks in mine are not used" in caplog.text
     with pytest.raises(InputError, match="mine"):
-        refuse_unfit_networks(recording, DetectParams(model="mine", triage=True))
+        refuse_unfit_networks(recording, DetectParams(method="threshold", model="mine", triage=True))
 
 
 def test_without_jax_nothing_is_begun(lab, monkeypatch):

@@ -27,11 +27,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger("yass_dask")
 
 
+MOST_CHANNELS = 100
+"""Measured: more units found on up to 96 channels, none on 128, where the network takes a larger share of the time."""
+
+
 class DetectParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Literal["threshold", "nnet"] = "threshold"
-    """threshold: extrema above a threshold; nnet: extrema that a network takes for spikes."""
+    method: Literal["auto", "threshold", "nnet"] = "auto"
+    """threshold: extrema above a threshold; nnet: extrema that a network takes for spikes; auto: nnet where a `model`
+    is given, and else for up to 100 channels at 10 to 50 kHz, unless `threshold_sd` is not 4.5."""
     model: str | None = None
     """Folder of networks, as `yass train` writes them; None: those of the package."""
     probability: float = Field(0.2, gt=0, lt=1)
@@ -55,6 +60,17 @@ class DetectParams(BaseModel):
     """A peak is clear (goes to clustering) if no larger one lies within `radius_um` and this time of it."""
 
 
+def takes_network(params: DetectParams, recording: Recording) -> bool:
+    """Whether a network detects the spikes of a recording; measured in benchmarks/results/network_sorts.md."""
+    if params.method != "auto":
+        return params.method == "nnet"
+    if params.model is not None:
+        return True
+    told = params.threshold_sd != DetectParams.model_fields["threshold_sd"].default
+    low, high = chosen_model(None, "detect")[1].rates_hz or (0.0, 0.0)
+    return not told and recording.n_channels <= MOST_CHANNELS and low <= recording.sampling_rate <= high
+
+
 def refuse_unfit_networks(recording: Recording, params: DetectParams) -> None:
     """Look at the networks that are asked for before anything is computed.
 
@@ -63,7 +79,7 @@ def refuse_unfit_networks(recording: Recording, params: DetectParams) -> None:
     InputError
         A network is not there, damaged, or of another rate or fewer channels than the recording's.
     """
-    asked = {"detect": params.method == "nnet", "triage": params.triage}
+    asked = {"detect": takes_network(params, recording), "triage": params.triage}
     if params.model is not None and not any(asked.values()):
         _log.warning("the networks in %s are not used: detect.method is threshold, detect.triage false", params.model)
     for kind in (kind for kind, wanted in asked.items() if wanted):
@@ -148,7 +164,7 @@ class Finder:
         triage = Judge.of(*chosen_model(params.model, "triage"), recording, backend) if params.triage else None
         rules = (noise, params.threshold_sd, sign, exclusion, clear, near, backend)
         least_clean = log_odds_of(params.clean_probability)
-        if params.method == "threshold":
+        if not takes_network(params, recording):
             return Finder(*rules, triage, least_clean)
         judge = Judge.of(*chosen_model(params.model, "detect"), recording, backend)
         least = log_odds_of(params.probability)

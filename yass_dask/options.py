@@ -46,7 +46,8 @@ Overrides = Annotated[
     typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Set a parameter of a stage; may be repeated."),
 ]
 Detector = Annotated[
-    str | None, typer.Option(metavar="threshold|nnet", help="How spikes are detected [default: params.detect.method]")
+    str | None,
+    typer.Option(metavar="auto|threshold|nnet", help="How spikes are detected [default: params.detect.method]"),
 ]
 Model = Annotated[Path | None, typer.Option(help="Folder of networks that yass train wrote [default: the package's]")]
 KeepTraces = Annotated[

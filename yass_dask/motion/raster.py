@@ -77,7 +77,8 @@ class Counter:
         step = params.depth_bin_um
         low, high = positions[:, 1].min() - BEYOND_UM, positions[:, 1].max() + BEYOND_UM
         depths = np.arange(low, high, step) + 0.5 * step
-        return cls(clean, Finder.of(clean, noise, detecting, backend), sites, depths, params.least_sd)
+        finder = Finder.of(clean, noise, detecting.model_copy(update={"method": "threshold"}), backend)
+        return cls(clean, finder, sites, depths, params.least_sd)
 
     @property
     def reach(self) -> int:

@@ -34,5 +34,5 @@ def run(
         waveform at either end of the recording are left out.
     """
     settings, inputs = read_config(), DetectInputs.of(standarized_path, standarized_params, whiten_filter)
-    params = params_with(settings, threshold_sd=std_factor)
+    params = params_with(settings, method="threshold", threshold_sd=std_factor)
     return run_stage("detect.threshold.run", settings, inputs, params, temporal_features, if_file_exists, save_results)
