@@ -126,10 +126,7 @@ def sort(
     """
     params, backend = params or SortParams(), checked(backend)
     refuse_unfit(recording, params)
-<<<<<<< HEAD
     known = None if templates is None else known_units(templates, recording, params.preprocess)
-=======
->>>>>>> nets
     if not wait:
         from yass_dask.jobs import start_sort
 
@@ -162,11 +159,7 @@ def sort(
 
 
 def refuse_unfit(recording: Recording, params: SortParams) -> None:
-<<<<<<< HEAD
     """InputError where a recording does not fit what it is to be sorted by."""
-=======
-    """Errors that can be told before anything is computed."""
->>>>>>> nets
     refuse_too_short(recording, params.templates)
     refuse_unfit_networks(recording, params.detect)
 
