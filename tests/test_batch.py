@@ -21,7 +21,8 @@ BATCH = Batch(
 )  # fmt: skip
 
 SBATCH = """#!/bin/bash
-setsid bash "$1" > "$1.log" 2>&1 &
+cp "$1" "$1.job"  # who submits it deletes it
+setsid bash "$1.job" > "$1.log" 2>&1 &
 echo $! >> {pids}
 echo "Submitted batch job $!"
 """

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -65,6 +66,16 @@ def _stages(page: str) -> list[dict[str, Any]]:
     except urllib.error.HTTPError:  # the sort has not brought its page yet
         return []
     return jobs[0]["stages"] if jobs else []
+
+
+def _stages_in_the_end(page: str) -> list[dict[str, Any]]:
+    """The same once the scheduler has heard of all: what a client tells arrives a moment later."""
+    for _ in range(200):
+        stages = _stages(page)
+        if all(stage["complete"] for stage in stages):
+            break
+        time.sleep(POLL_S)
+    return stages
 
 
 def _kill_some(cluster: distributed.LocalCluster, page: str, thread: threading.Thread) -> int:

@@ -94,7 +94,7 @@ def test_finished_chunks_of_traces_are_not_written_again(config: Path, tmp_path:
     assert yass(*words).code == 0
     after = files_below(stage / "traces")
     assert {name: after[name] for name in before} == before
-    assert len(after) == N_CHUNKS + 1, "ten blocks and the array's metadata"
+    assert len(after) == N_CHUNKS + 2, "ten blocks, the array's metadata and checksums"
 
 
 @pytest.mark.kill

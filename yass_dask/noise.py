@@ -25,6 +25,8 @@ MAX_LAG_MS = 5.0
 CHANNELS_AT_ONCE = 384
 """Products of so many channels with all others near them are made at once."""
 MAX_WHITENING_CHANNELS = 24
+STRETCH = 200
+"""Samples; in so many, noise changes."""
 MAX_CHANNELS_FOR_LAGS = 32
 """Autocovariances are means over channels: so many are enough."""
 TAPS_MS = 1.0
@@ -137,7 +139,7 @@ def measure_noise(clean: Clean, params: PreprocessParams, backend: str) -> LazyP
         for chunk, block in sampled_blocks(recording, params.n_sampled_blocks, 0, "zero")
     }
     bad, floor = clean.scale.bad, params.whitening_floor
-    return LazyParts(parts, params, 3, lambda table: _whitening(table, near, bad, floor), reads_traces=True)
+    return LazyParts(parts, params, 4, lambda table: _whitening(table, near, bad, floor), reads_traces=True)
 
 
 def measure_spectrum(clean: Clean, noise: Noise, params: PreprocessParams, backend: str) -> LazyParts:
@@ -153,7 +155,7 @@ def measure_spectrum(clean: Clean, noise: Noise, params: PreprocessParams, backe
         sums = delayed(_lagged_sums, name="spectrum", pure=False)
         parts[chunk.name] = sums(block, n_excluded, clean, noise, n_lags, backend)
     rate, upper_hz = recording.sampling_rate, params.filter_high_hz
-    return LazyParts(parts, params, 2, lambda table: noise.in_time(_lags(table), rate, upper_hz), reads_traces=True)
+    return LazyParts(parts, params, 3, lambda table: noise.in_time(_lags(table), rate, upper_hz), reads_traces=True)
 
 
 def _lagged_sums(
@@ -168,7 +170,18 @@ def _lagged_sums(
         spectrum = np.fft.rfft(np.clip(x[:, channel], -SPIKE_SD, SPIKE_SD), n=n)
         power += spectrum.real**2 + spectrum.imag**2
     products = np.fft.irfft(power, n=n)[:n_lags] / max(len(alive), 1)
-    return {"products": products[None], "count": np.array([float(len(x) - n_excluded if len(alive) else 0)])}
+    left_out = max(n_excluded, int(is_off(x).sum()))
+    return {"products": products[None], "count": np.array([float(len(x) - left_out if len(alive) else 0)])}
+
+
+def is_off(traces: np.ndarray) -> np.ndarray:
+    """(n_samples,) bool: stretches in which no channel changes: the amplifier was off, or they are left out.
+
+    They are no noise, and what is measured over them as well would make it too small.
+    """
+    starts = np.arange(0, len(traces), STRETCH)
+    still = np.maximum.reduceat(traces, starts, axis=0) == np.minimum.reduceat(traces, starts, axis=0)
+    return np.repeat(still.all(axis=1), STRETCH)[: len(traces)]
 
 
 def some_alive(traces: np.ndarray) -> np.ndarray:
@@ -218,8 +231,9 @@ def _noise_sums(block: np.ndarray, near: np.ndarray, around: int, clean: Clean, 
 
     x = on_host(clean.to_sd(block))
     loud = maximum_filter1d((np.abs(x) > SPIKE_SD).view(np.uint8), 2 * around + 1, axis=0, mode="nearest")
+    off = is_off(x) | ~x.any(axis=1)
     x = x[::thin]
-    quiet = ((loud[::thin] == 0) & (x != 0).any(axis=1, keepdims=True)).astype(np.float32)
+    quiet = ((loud[::thin] == 0) & ~off[::thin, None]).astype(np.float32)
     x = x * quiet
     pairs = pairs_of(near)
     return {"products": sums_of_pairs(x, pairs)[None], "counts": sums_of_pairs(quiet, pairs)[None]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -30,7 +30,7 @@ STEPS = {
 
 def run(
     config: str | Path | Mapping[str, Any], logger_level: str = "INFO", clean: bool = False,
-    output_dir: str | Path = "tmp/", complete: bool = False, set_zero_seed: bool = False, detector: str = "threshold",
+    output_dir: str | Path = "tmp/", complete: bool = False, set_zero_seed: bool = False, detector: str = "auto",
 ) -> np.ndarray:  # fmt: skip
     """Sort the recording of a configuration.
 
@@ -42,7 +42,7 @@ def run(
     output_dir : folder for the results, within root_folder unless absolute
     complete : also write the files of YASS's steps, see `documented.write_documented`
     set_zero_seed : also set NumPy's seed to 0; the sort draws no random numbers from it
-    detector : "threshold", or "nnet" where the package has networks
+    detector : "threshold", "nnet", or "auto": what suits the recording, as `yass sort`
 
     Returns
     -------
@@ -70,10 +70,10 @@ def run(
 
 def _detector(name: str) -> tuple[str, ...]:
     """The choice of a detector as an assignment of `yass sort --set`."""
-    known = ("threshold", "nnet") if "method" in DetectParams.model_fields else ("threshold",)
+    known = get_args(DetectParams.model_fields["method"].annotation)
     if name not in known:
         raise InputError(f"detector is {name!r}; allowed are {', '.join(known)}")
-    return (f"detect.method={name}",) if len(known) > 1 else ()
+    return (f"detect.method={name}",)
 
 
 def timing_summary(timings: Mapping[str, Mapping[str, Any]]) -> list[str]:
