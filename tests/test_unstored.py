@@ -99,6 +99,7 @@ def test_a_sort_goes_on_with_the_other_choice(
     sort(recording, Store(out, store_traces=False), PARAMS, client=SYNC)
     with pytest.raises(InputError, match=r"were not stored .* only they are computed"):
         Store(out).open("preprocess")
+    caplog.clear()
     with caplog.at_level(logging.INFO, "yass_dask"):
         sort(recording, out, PARAMS, client=SYNC)
     computed = [record.message for record in caplog.records if ": 0 of" in record.message]

@@ -174,7 +174,7 @@ def clipped_autocovariance(white: np.ndarray) -> np.ndarray:
         block = np.clip(padded[start : start + BLOCK], -4, 4)
         for lag in range(51):
             total[lag] += (block[: len(block) - lag] * block[lag:]).sum() / N_CHANNELS
-    return total / len(padded)
+    return total / len(white)  # what fills up the last block is no noise
 
 
 # --- basis and features -------------------------------------------------------------------------------------
