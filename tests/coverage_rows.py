@@ -70,6 +70,7 @@ def table() -> int:
     """Write the table; 1 if a row failed, or is open without a reason."""
     rows = Rows()
     os.environ[ROWS] = "all"
+    sys.path.insert(0, str(TESTS.parent))  # tests import the benchmarks
     pytest.main(["-q", "-p", "no:cacheprovider", str(TESTS)], plugins=[rows])
     lines, bad = [], []
     for row, item in features().items():
