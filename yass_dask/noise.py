@@ -161,7 +161,7 @@ def measure_spectrum(clean: Clean, noise: Noise, params: PreprocessParams, backe
 def _lagged_sums(
     block: np.ndarray, n_excluded: int, clean: Clean, noise: Noise, n_lags: int, backend: str
 ) -> dict[str, np.ndarray]:
-    """Mean over good channels of sums of x[t] x[t + lag], and the number of samples less those that are excluded."""
+    """Mean over good channels of sums of x[t] x[t + lag], and the number of samples neither excluded nor off."""
     x = on_host(noise.in_space().whiten(clean.to_sd(block), backend))
     alive = some_alive(x)
     n = next_fast_len(len(x) + n_lags, real=True)
