@@ -101,6 +101,12 @@ def test_bad_folders_are_told(out, tmp_path):
         read_curated(sorting, tmp_path / "none")
     with pytest.raises(InputError, match="are not those of the sort"):
         read_curated(replace(sorting, sample_index=sorting.sample_index + 1), out / "phy")
+    clusters = np.load(out / "phy" / "spike_clusters.npy")
+    for odd in (clusters.astype("S4"), np.zeros(len(clusters), "i4,f4")):
+        np.save(out / "phy" / "spike_clusters.npy", odd)
+        with pytest.raises(InputError, match="not numbers of clusters"):
+            read_curated(sorting, out / "phy")
+    np.save(out / "phy" / "spike_clusters.npy", clusters)
     (out / "phy" / "cluster_group.tsv").write_text("cluster\tgroup\nx\tgood\n", encoding="utf-8")
     with pytest.raises(InputError, match="expected columns cluster_id and group"):
         read_curated(sorting, out / "phy")

@@ -19,6 +19,7 @@ from yass_dask.sorting import Sorting
 GROUP_FILES = ("cluster_group.tsv", "cluster_info.tsv")
 """Where phy keeps the groups; the first one that is there counts."""
 LOCATION_RADIUS_UM = 100.0
+_ADVICE = "give the folder that phy was opened on"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ def read_curated(sorting: Sorting, folder: str | Path) -> Sorting:
 def _spike_clusters(sorting: Sorting, folder: Path) -> np.ndarray:
     """(n_spikes,) cluster of each spike, of a folder that is this sorting's."""
     times, clusters = (_load(folder / name) for name in ("spike_times.npy", "spike_clusters.npy"))
+    if not np.issubdtype(clusters.dtype, np.integer):
+        raise InputError(f"{folder / 'spike_clusters.npy'} holds {clusters.dtype}, not numbers of clusters; {_ADVICE}")
     if len(times) != sorting.n_spikes or len(clusters) != len(times) or not np.array_equal(times, sorting.sample_index):
         raise InputError(
             f"{folder} holds {len(times)} spikes that are not those of the sort: export and curate that one"
@@ -91,7 +94,7 @@ def _spike_clusters(sorting: Sorting, folder: Path) -> np.ndarray:
 
 
 def _load(path: Path) -> np.ndarray:
-    return read_npy(path, "give the folder that phy was opened on").ravel()
+    return read_npy(path, _ADVICE).ravel()
 
 
 def _groups(folder: Path) -> dict[int, str]:

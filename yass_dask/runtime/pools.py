@@ -15,6 +15,7 @@ from dask.delayed import Delayed
 
 from yass_dask.backends import MEMORY, Where
 from yass_dask.chunked import merged, needed_for
+from yass_dask.runtime.clocks import CLOCK, TOLD_FROM_S, ClockError
 from yass_dask.runtime.devices import Workers
 from yass_dask.runtime.threads import keep_memory
 
@@ -218,11 +219,14 @@ class Cluster:
         import distributed
 
         workers = set(self.client.nthreads())
+        CLOCK.put_back_s()
         while True:
             try:
                 with self.client.as_current():
                     return list(distributed.wait(running, timeout=_QUIET_S, return_when="FIRST_COMPLETED").done)
             except TimeoutError:
+                if (seconds := CLOCK.put_back_s()) > TOLD_FROM_S:
+                    raise ClockError(seconds) from None
                 before, workers = workers, set(self.client.nthreads())
                 if not workers:
                     _log.warning("%s: the cluster has no worker left; waiting for one", self.label)
