@@ -19,7 +19,7 @@ from yass_dask.kernels.localize_numpy import localize
 from yass_dask.likely import Fits
 from yass_dask.motion.displacement import Motion
 from yass_dask.motion.estimate import estimate, estimate_motion
-from yass_dask.motion.joining import join_divided, shared_rate
+from yass_dask.motion.joining import join_divided, likeness, shared_rate
 from yass_dask.motion.params import MotionParams, is_followed
 from yass_dask.motion.plot import plot_motion
 from yass_dask.motion.raster import MOST_BLOCKS, N_SIZES, Raster, grid, measure_raster
@@ -430,6 +430,23 @@ def test_units_that_divide_the_displacements_are_one():
         kept = join_divided(samples, np.stack(waves), depths, near, motion, 180 * 30000, 30000.0, held)
         assert {home for home, _ in kept.values()} == into and not set(kept) & set(known)
     assert not join_divided(samples, np.stack(waves), depths, np.eye(5, dtype=bool), motion, 180 * 30000, 30000.0)
+
+
+@pytest.mark.parametrize(("overlap_um", "joined"), [(1, True), (16, False)])
+def test_less_alike_pieces_are_one_only_where_they_divide_sharply(overlap_um, joined):
+    """A neuron beside a contact, sharp from near and broad from a little farther."""
+    rng = np.random.default_rng(2)
+    motion = steady(np.abs((np.arange(180) / 15) % 2 - 1) * 40)
+    times = np.sort(rng.uniform(0, 180, 1200))
+    moved = motion.at(times, np.array([100.0]))[:, 0]
+    trains = [times[moved < 20 + overlap_um / 2], times[moved > 20 - overlap_um / 2] + 0.01]
+    samples = [np.rint(30000 * train).astype(np.int64) for train in trains]
+    waves = np.stack([template(60, 12, 100), template(20, 45, 100)])
+    cosine, ratio = likeness(*waves)
+    assert 0.6 < cosine < 0.85
+    assert ratio < 4
+    found = join_divided(samples, waves, np.full(2, 100.0), np.ones((2, 2), bool), motion, 180 * 30000, 30000.0)
+    assert bool(found) == joined
 
 
 def test_independent_units_share_their_rates():

@@ -14,10 +14,12 @@ import numpy as np
 
 from yass_dask.motion.displacement import Motion
 
-LEAST_COSINE, MOST_RATIO, MOST_LAG = 0.85, 2.0, 4
-"""Templates of one neuron are so alike, of sizes within this factor, at a lag of at most so many samples."""
-MOST_SHARED = 0.5
-"""Of their rates at each displacement, no more than this is shared; two independent neurons share nearly all."""
+LEVELS = ((0.85, 2.0, 0.5), (0.6, 4.0, 0.2))
+"""Templates of one neuron are at least so alike, of sizes within this factor, and share at most this of their rates at
+each displacement. Two independent neurons share nearly all; a neuron right beside a contact looks less alike from
+another place, but then divides the displacements sharply."""
+MOST_LAG = 4
+"""Templates are compared at lags of at most so many samples."""
 SPIKES_PER_BIN, FEWEST_BINS, MOST_BINS = 8, 4, 24
 SEEN_EVERY_S = 0.25
 
@@ -39,14 +41,17 @@ def join_divided(
     known : (n_units,) bool, units of another sort: others go to them, and no two of them are joined; None: none is
     """
     known = np.zeros(len(trains), bool) if known is None else known
-    alike = {(u, v): _cosine(waveforms[u], waveforms[v]) for u, v in np.argwhere(np.triu(near, 1)).tolist()}
-    candidates = sorted((pair for pair in alike if alike[pair] >= LEAST_COSINE), key=lambda pair: (-alike[pair], pair))
+    pairs = [(u, v) for u, v in np.argwhere(np.triu(near, 1)).tolist() if min(len(trains[u]), len(trains[v])) > 0]
+    alike = {(u, v): likeness(waveforms[u], waveforms[v]) for u, v in pairs}
+    most_shared = {pair: max((level[2] for level in LEVELS if _meets(found, level)), default=0.0)
+                   for pair, found in alike.items()}  # fmt: skip
+    candidates = sorted((pair for pair in pairs if most_shared[pair] > 0), key=lambda pair: (-alike[pair][0], pair))
     middles = np.arange(0.5 * SEEN_EVERY_S, n_samples / sampling_rate, SEEN_EVERY_S)
     groups, home = {u: [u] for u in range(len(trains))}, list(range(len(trains)))
     reasons: dict[int, str] = {}
     for u, v in candidates:
         one, other = home[u], home[v]
-        if one == other or min(len(trains[u]), len(trains[v])) == 0:
+        if one == other:
             continue
         held = {group: bool(known[groups[group]].any()) for group in (one, other)}
         if all(held.values()):
@@ -54,14 +59,15 @@ def join_divided(
         depth = 0.5 * float(depths[u] + depths[v])
         both = [np.concatenate([trains[member] for member in groups[group]]) / sampling_rate for group in (one, other)]
         shared = shared_rate(*(motion.at(some, np.array([depth]))[:, 0] for some in (*both, middles)))
-        if shared > MOST_SHARED:
+        if shared > most_shared[u, v]:
             continue
         sizes = {group: max(len(trains[member]) for member in groups[group]) for group in held}
         into, gone = sorted(held, key=lambda group: (not held[group], -sizes[group]))
         for member in groups[gone]:
             home[member] = into
         groups[into] += groups.pop(gone)
-        reasons[gone] = f"the same neuron at other displacements (templates alike by {alike[u, v]:.2f}, {shared:.0%} "
+        cosine = alike[u, v][0]
+        reasons[gone] = f"the same neuron at other displacements (templates alike by {cosine:.2f}, {shared:.0%} "
         reasons[gone] += "of their rates shared)"
     return {u: (home[u], reasons[u]) for u in range(len(trains)) if home[u] != u}
 
@@ -84,11 +90,11 @@ def shared_rate(one: np.ndarray, other: np.ndarray, always: np.ndarray) -> float
     return float(np.minimum(*scaled).sum())
 
 
-def _cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """Largest cosine of two waveforms at any lag; 0 where their sizes are not alike."""
+def likeness(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Largest cosine of two waveforms at any lag, and how many times larger one is than the other."""
     sizes = np.sqrt([(one**2).sum(), (other**2).sum()])
-    if sizes.min() <= 0 or sizes.max() > MOST_RATIO * sizes.min():
-        return 0.0
+    if sizes.min() <= 0:
+        return 0.0, np.inf
     channels = (one != 0).any(axis=0) | (other != 0).any(axis=0)
     a, b = one[:, channels], other[:, channels]
     n = len(a)
@@ -96,4 +102,8 @@ def _cosine(one: np.ndarray, other: np.ndarray) -> float:
         (a[max(lag, 0) : n + min(lag, 0)] * b[max(-lag, 0) : n + min(-lag, 0)]).sum()
         for lag in range(-MOST_LAG, MOST_LAG + 1)
     ]
-    return float(max(products) / sizes.prod())
+    return float(max(products) / sizes.prod()), float(sizes.max() / sizes.min())
+
+
+def _meets(alike: tuple[float, float], level: tuple[float, float, float]) -> bool:
+    return alike[0] >= level[0] and alike[1] <= level[1]
