@@ -167,9 +167,12 @@ def test_one_channel_and_own_positions():
     [
         ({"n_channels": 0}, "n_channels is 0"),
         ({"seconds": 0.001}, "seconds is 0.001"),
+        ({"seconds": np.inf}, "seconds is inf"),
+        ({"seconds": np.nan}, "seconds is nan"),
         ({"n_units": -1}, "n_units is -1"),
         ({"sampling_rate": 30.0}, "sampling_rate is 30"),
         ({"snr": (5.0, 2.0)}, "snr is"),
+        ({"snr": (5.0, np.inf)}, "snr is"),
         ({"geometry": "utah"}, "choose one of neuropixels"),
         ({"geometry": np.zeros((3, 2))}, r"geometry has shape \(3, 2\)"),
     ],

@@ -29,7 +29,7 @@ from yass_dask.runtime.pools import (
     cut_jobs,
     memory_told,
 )
-from yass_dask.runtime.threads import available_cores, give_memory_back, keep_memory, one_thread
+from yass_dask.runtime.threads import available_cores, give_memory_back, keep_memory, memory_used, one_thread
 from yass_dask.runtime.visible import check_workers_see
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ _log = logging.getLogger("yass_dask")
 _HERE = ("threads", "sync")
 _LOST_SINGLY = 2
 """Jobs that were run one at a time and lost their workers one after the other: no other job is to blame."""
+_KEPT_SHARE = 0.6
+"""Of the memory limit: above it, this process gives back what it freed whenever a job ends."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +159,13 @@ class Executor:
         """
         if not tasks:
             return
-        left = dict(tasks)
+        left, limit = dict(tasks), self.memory_limit if self.client is None else None
 
         def done(name: str) -> None:
             del left[name]
             on_done(name)
+            if limit is not None and memory_used() > _KEPT_SHARE * limit:
+                give_memory_back()  # arrays of other sizes would lie beside what was freed
 
         with self.open() as opened, answered_by(opened.client), memory_told(label), opened._profiled(tasks, label):
             singly = False

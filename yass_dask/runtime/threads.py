@@ -73,6 +73,13 @@ def give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def memory_used() -> int:
+    """Bytes of memory that this process holds, what it freed and keeps included."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
 def available_cores() -> int:
     """Cores that this process may use: an affinity mask or a batch system may allow fewer than there are."""
     if hasattr(os, "sched_getaffinity"):

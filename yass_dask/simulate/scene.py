@@ -15,6 +15,7 @@ from yass_dask.simulate.waveforms import JITTERS, draw_neuron, template_peak, te
 
 SOMA_UM = 12.0
 """Two cell bodies do not share a place."""
+LONGEST_S = 2e7
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,14 @@ def check_scene(seconds: float, n_units: int, sampling_rate: float, snr: tuple[f
     """Number of samples; InputError for what no recording can have."""
     if not 1000.0 <= sampling_rate <= 1e6:
         raise InputError(f"sampling_rate is {sampling_rate}: give it in Hz, from 1000 to 1000000")
-    n_samples = round(seconds * sampling_rate)
+    if not seconds <= LONGEST_S:
+        raise InputError(f"seconds is {seconds}: give at most {LONGEST_S:.0f} (half a year)")
+    n_samples = round(max(seconds, 0) * sampling_rate)
     if n_samples < template_samples(sampling_rate):
         raise InputError(f"seconds is {seconds}: shorter than one spike; give at least 0.01")
     if n_units < 0:
         raise InputError(f"n_units is {n_units}: give 0 or more")
-    if not 0 < snr[0] <= snr[1]:
+    if not 0 < snr[0] <= snr[1] < np.inf:
         raise InputError(f"snr is {tuple(snr)}: give the lowest and the highest, both above 0")
     return n_samples
 
