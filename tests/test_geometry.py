@@ -236,3 +236,13 @@ def test_probe_file_that_is_none(tmp_path, content):
     (tmp_path / "p.json").write_text(content)
     with pytest.raises(InputError, match="not a probeinterface file"):
         geometry.read_probe(tmp_path / "p.json", 4)
+
+
+def test_a_message_about_a_probe_file_shows_no_classes(tmp_path):
+    path = write_probes(tmp_path / "p.json", [[0, 1, 2, 3]])
+    content = json.loads(path.read_text())
+    content["probes"][0]["contact_annotations"] = {"brain_area": {}}
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="not a probeinterface file") as caught:
+        geometry.read_probe(path, 4)
+    assert "<class" not in str(caught.value)

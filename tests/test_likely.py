@@ -24,10 +24,10 @@ def noise(n: int, seed: int = 1, rate: float = 0.75) -> np.ndarray:
     return THRESHOLD + rng(seed).exponential(1 / rate, n)
 
 
-def fit(log_odds: np.ndarray, level: float) -> tuple[Fits, np.ndarray]:
+def fit(log_odds: np.ndarray, level: float, *, spread: bool = False) -> tuple[Fits, np.ndarray]:
     accepted = log_odds[log_odds >= THRESHOLD].astype(np.float32)
     fields = {"unit_index": np.zeros(len(accepted), np.int32), "log_odds": accepted}
-    return fit_units(fields, np.array([level]), THRESHOLD, N_SAMPLES), accepted
+    return fit_units(fields, np.array([level]), THRESHOLD, N_SAMPLES, spread=spread), accepted
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,24 @@ def test_a_large_unit_keeps_its_small_spikes():
     fits, accepted = fit(log_odds, 20)
     assert (accepted >= fits.least[0]).all()
     assert fits.accuracy[0] > 0.99
+
+
+def test_spikes_that_the_motion_spreads_are_kept():
+    """A unit whose size the tissue's motion changes, and no noise: few of its spikes are left out as noise."""
+    log_odds = rng(5).uniform(4, 45, 2000)
+    steady, accepted = fit(log_odds, 7.0)
+    moving, _ = fit(log_odds, 7.0, spread=True)
+    left_out = [(accepted < fits.least[0]).mean() for fits in (steady, moving)]
+    assert left_out[1] < left_out[0] / 2
+    assert (moving.accuracy[0], moving.centre[0]) >= (0.9, 0.7)
+
+
+@pytest.mark.parametrize("level", [5.0, 6.0])
+def test_steady_spikes_lose_little_where_they_might_be_spread(level):
+    own, other = own_spikes(level, 1000), noise(300)
+    least = [fit(np.concatenate([own, other]), level, spread=spread)[0].least[0] for spread in (False, True)]
+    right = [(own >= x).sum() / (len(own) + (other >= x).sum()) for x in least]
+    assert right[1] > right[0] - 0.03
 
 
 def test_few_spikes_are_kept_by_the_prior_odds():

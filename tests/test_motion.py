@@ -447,6 +447,10 @@ def test_less_alike_pieces_are_one_only_where_they_divide_sharply(overlap_um, jo
     assert ratio < 4
     found = join_divided(samples, waves, np.full(2, 100.0), np.ones((2, 2), bool), motion, 180 * 30000, 30000.0)
     assert bool(found) == joined
+    doubtful = np.array([True, False])
+    assert not join_divided(
+        samples, waves, np.full(2, 100.0), np.ones((2, 2), bool), motion, 180 * 30000, 30000.0, standing=doubtful
+    )
 
 
 def test_independent_units_share_their_rates():

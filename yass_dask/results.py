@@ -58,12 +58,13 @@ def finish(
     excluded = clean.recording.excluded_samples
     # At its edges an excluded period shows parts of spikes.
     fields = {name: values[~inside(fields["sample_index"], excluded)] for name, values in fields.items()}
-    fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_kept())
+    moved = None if motion is None or motion.is_none else motion
+    fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_kept(), spread=moved is not None)
     likely = fields["log_odds"] >= fits.least[fields["unit_index"]]
     fields = {name: values[likely] for name, values in fields.items()}
     in_uv = templates.waveforms * np.append(clean.unit_per_sd, 0)[templates.channels][:, None, :]
     heights_uv = np.abs(in_uv).max(axis=(1, 2), initial=0)
-    joined = {} if motion is None or motion.is_none else divided(fields, units, clean, motion)
+    joined = {} if moved is None else divided(fields, units, fits, clean, params, moved)
     fields, fits = together(fields, joined, heights_uv), surest(fits, joined)
     dropped = last_drops(fields, units, fits, clean, params)
     dropped |= {u: ("merge", int(templates.ids[into]), reason) for u, (into, reason) in joined.items()}
@@ -110,7 +111,9 @@ def write_motion(motion: Motion | None, folder: Path) -> None:
             motion.save(folder)
 
 
-def divided(fields: Mapping[str, np.ndarray], units: Units, clean: Clean, motion: Motion) -> dict[int, tuple[int, str]]:
+def divided(
+    fields: Mapping[str, np.ndarray], units: Units, fits: Fits, clean: Clean, params: MergeParams, motion: Motion
+) -> dict[int, tuple[int, str]]:
     """Units that are others at other displacements: row -> (row of the other, why)."""
     n_units, recording = len(units.templates), clean.recording
     depths = recording.probe.positions[units.templates.main_channels(clean.unit_per_sd), 1]
@@ -119,8 +122,9 @@ def divided(fields: Mapping[str, np.ndarray], units: Units, clean: Clean, motion
     waveforms = SpreadTemplates(templates.waveforms, templates.channels, templates.n_channels)
     trains = trains_of(fields, n_units)
     known = units.templates.ids < units.first_new
+    standing = ~np.isin(np.arange(n_units), list(last_drops(fields, units, fits, clean, params)))
     return join_divided(
-        trains, waveforms, depths, near | near.T, motion, recording.n_samples, recording.sampling_rate, known
+        trains, waveforms, depths, near | near.T, motion, recording.n_samples, recording.sampling_rate, known, standing
     )
 
 

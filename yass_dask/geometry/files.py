@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,10 @@ def read_probe(path: str | os.PathLike[str], n_channels: int) -> Probe:
     except InputError:
         raise
     except Exception as error:  # the library asserts and indexes its way through anybody's JSON
+        why = re.sub(r"<class '([^']*)'>", r"\1", f"{type(error).__name__}: {error}")
         raise InputError(
-            f"{path}: not a probeinterface file ({type(error).__name__}: {error}); write it by "
-            "probeinterface.write_probeinterface, or give positions as .txt or .npy"
+            f"{path}: not a probeinterface file ({why}); write it by probeinterface.write_probeinterface, or give "
+            "positions as .txt or .npy"
         ) from None
 
 

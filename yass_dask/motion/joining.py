@@ -14,10 +14,11 @@ import numpy as np
 
 from yass_dask.motion.displacement import Motion
 
-LEVELS = ((0.85, 2.0, 0.5), (0.6, 4.0, 0.2))
+LEVELS = ((0.85, 2.5, 0.5), (0.6, 4.0, 0.2))
 """Templates of one neuron are at least so alike, of sizes within this factor, and share at most this of their rates at
 each displacement. Two independent neurons share nearly all; a neuron right beside a contact looks less alike from
-another place, but then divides the displacements sharply."""
+another place, but then divides the displacements sharply: the second level, for units that stand by themselves, as
+the few spikes of what is noise divide anything."""
 MOST_LAG = 4
 """Templates are compared at lags of at most so many samples."""
 SPIKES_PER_BIN, FEWEST_BINS, MOST_BINS = 8, 4, 24
@@ -26,7 +27,7 @@ SEEN_EVERY_S = 0.25
 
 def join_divided(
     trains: Sequence[np.ndarray], waveforms: Any, depths: np.ndarray, near: np.ndarray, motion: Motion,
-    n_samples: int, sampling_rate: float, known: np.ndarray | None = None,
+    n_samples: int, sampling_rate: float, known: np.ndarray | None = None, standing: np.ndarray | None = None,
 ) -> dict[int, tuple[int, str]]:  # fmt: skip
     """Row of the unit that each joined unit goes to, and why; the most alike first, as long as none are left.
 
@@ -39,12 +40,14 @@ def join_divided(
     depths : (n_units,) um
     near : (n_units, n_units) bool, pairs to be looked at
     known : (n_units,) bool, units of another sort: others go to them, and no two of them are joined; None: none is
+    standing : (n_units,) bool, units that would be kept by themselves; None: all
     """
     known = np.zeros(len(trains), bool) if known is None else known
+    standing = np.ones(len(trains), bool) if standing is None else standing
     pairs = [(u, v) for u, v in np.argwhere(np.triu(near, 1)).tolist() if min(len(trains[u]), len(trains[v])) > 0]
     alike = {(u, v): likeness(waveforms[u], waveforms[v]) for u, v in pairs}
-    most_shared = {pair: max((level[2] for level in LEVELS if _meets(found, level)), default=0.0)
-                   for pair, found in alike.items()}  # fmt: skip
+    most_shared = {(u, v): _most_shared(*found, both_stand=bool(standing[u] and standing[v]))
+                   for (u, v), found in alike.items()}  # fmt: skip
     candidates = sorted((pair for pair in pairs if most_shared[pair] > 0), key=lambda pair: (-alike[pair][0], pair))
     middles = np.arange(0.5 * SEEN_EVERY_S, n_samples / sampling_rate, SEEN_EVERY_S)
     groups, home = {u: [u] for u in range(len(trains))}, list(range(len(trains)))
@@ -105,5 +108,6 @@ def likeness(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     return float(max(products) / sizes.prod()), float(sizes.max() / sizes.min())
 
 
-def _meets(alike: tuple[float, float], level: tuple[float, float, float]) -> bool:
-    return alike[0] >= level[0] and alike[1] <= level[1]
+def _most_shared(cosine: float, ratio: float, *, both_stand: bool) -> float:
+    levels = LEVELS if both_stand else LEVELS[:1]
+    return max((most for least, largest, most in levels if cosine >= least and ratio <= largest), default=0.0)

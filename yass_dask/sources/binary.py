@@ -139,7 +139,7 @@ def _stat_file(path: Path) -> tuple[int, int]:
 
 
 def _count_samples(path: Path, size: int, dtype: np.dtype[Any], n_channels: int, offset: int) -> int:
-    whole = isinstance(n_channels, int | np.integer) and isinstance(offset, int | np.integer)
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in (n_channels, offset))
     if not whole or n_channels < 1 or offset < 0:
         raise InputError(
             f"{path}: n_channels must be >= 1 and offset >= 0, found {n_channels!r} and {offset!r}; give whole numbers"

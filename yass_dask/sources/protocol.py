@@ -36,7 +36,7 @@ def check_dtype(dtype: Any, where: str) -> np.dtype[Any]:
     """Give the numpy dtype of a name, or refuse what is not a real number."""
     try:
         found = np.dtype(dtype)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{where}: unknown dtype {dtype!r}; give a numpy name such as 'int16'") from error
     if dtype is None or found.kind not in "iuf":
         raise InputError(f"{where}: dtype must be an integer or a float type such as 'int16', found {dtype!r}")
