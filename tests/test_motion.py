@@ -19,7 +19,7 @@ from yass_dask.kernels.localize_numpy import localize
 from yass_dask.likely import Fits
 from yass_dask.motion.displacement import Motion
 from yass_dask.motion.estimate import estimate, estimate_motion
-from yass_dask.motion.joining import join_divided, likeness, shared_rate
+from yass_dask.motion.joining import are_evener, join_divided, likeness, shared_rate
 from yass_dask.motion.params import MotionParams, is_followed
 from yass_dask.motion.plot import plot_motion
 from yass_dask.motion.raster import MOST_BLOCKS, N_SIZES, Raster, grid, measure_raster
@@ -458,6 +458,17 @@ def test_independent_units_share_their_rates():
     always = rng.uniform(-25, 25, 4000)
     assert shared_rate(rng.uniform(-25, 25, 300), rng.uniform(-25, 25, 2000), always) > 0.75
     assert shared_rate(rng.uniform(-25, 0, 300), rng.uniform(0, 25, 2000), always) < 0.1
+
+
+def test_pieces_together_fire_more_evenly_than_each():
+    rng = np.random.default_rng(3)
+    always, places = rng.uniform(-25, 25, 4000), rng.uniform(-25, 25, 1000)
+    first = rng.random(1000) < np.clip(0.5 + places / 40, 0, 1)  # which of them a spike goes to changes gradually
+    pieces = places[first], places[~first]
+    assert 0.3 < shared_rate(*pieces, always) < 0.62
+    assert are_evener(*pieces, always)
+    assert not are_evener(rng.uniform(-25, 5, 600), rng.uniform(-25, 25, 1000), always)  # one fires always
+    assert not are_evener(*(rng.uniform(-25, 25, 700) for _ in range(2)), always)
 
 
 def test_a_joined_unit_is_as_sure_as_its_surest_member():

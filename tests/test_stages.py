@@ -17,6 +17,7 @@ from yass_dask import geometry
 from yass_dask.chunked import LazyParts
 from yass_dask.cluster import ClusterParams, assign
 from yass_dask.conditioning import PreprocessParams, undo_shifts
+from yass_dask.drops import last_drops, without_leftovers
 from yass_dask.errors import InputError
 from yass_dask.events import Events, between, evenly
 from yass_dask.likely import fit_units
@@ -26,15 +27,10 @@ from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale, measure_scale, pre
 from yass_dask.readers import from_array
 from yass_dask.recording import Recording
 from yass_dask.refine import Units, without_duplicates
-from yass_dask.results import (
-    audit_table,
-    coincident,
-    contamination_of,
-    last_drops,
-)
+from yass_dask.results import audit_table, contamination_of
 from yass_dask.templates import Templates, TemplatesParams
 from yass_dask.unitfeatures import Frames, StoredFrames
-from yass_dask.verdicts import UnitFacts, most_alike
+from yass_dask.verdicts import UnitFacts, coincident, most_alike
 
 RATE = 2000.0
 """Blocks of 2000 samples; the filter settles within some hundred."""
@@ -678,6 +674,22 @@ def test_spikes_far_below_what_the_template_promises_are_no_unit():
     fields["log_odds"][fields["unit_index"] == 1] = 80.0
     dropped = drops(fields, units, clean)
     assert set(dropped) == {1} and "as likely as its template" in dropped[1][2]
+
+
+def test_a_small_unit_loses_what_a_large_one_leaves_over():
+    """It fires with most spikes of the large unit, which stays, though it has fewer spikes than the small one."""
+    units, clean = final_units([20, 9, 9])
+    large, own, third = (train(n, 3_000_000, seed) for n, seed in ((300, 1), (400, 2), (200, 3)))
+    small = np.sort(np.concatenate([own, large[:270] + 2]))
+    fields = fields_of([large, small, third])
+    kept = without_leftovers(fields, units, clean, MergeParams())
+    left = kept["sample_index"][kept["unit_index"] == 1]
+    assert coincident(large, left, 10) < 0.1
+    assert len(own) - 10 < len(left) <= len(own)
+    assert (kept["unit_index"] != 1).sum() == 500
+    assert drops(kept, units, clean) == {}
+    equal = Units(units.templates, np.array([20.0, 15.0, 9.0]), 200, [])  # of like sizes: one of them is a double
+    assert len(without_leftovers(fields, equal, clean, MergeParams())["unit_index"]) == len(fields["unit_index"])
 
 
 def test_of_two_equal_trains_one_stays():

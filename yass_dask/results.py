@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import pdtrc
 
 from yass_dask.deconvolve import DeconvolveParams
+from yass_dask.drops import last_drops, share_a_channel, without_leftovers
 from yass_dask.events import Events
 from yass_dask.likely import Fits, fit_units
 from yass_dask.merge import MergeParams
@@ -22,14 +23,9 @@ from yass_dask.recording.spans import inside
 from yass_dask.refine import Units, trains_of
 from yass_dask.sorting import Sorting, SpreadTemplates, read_templates
 from yass_dask.store.disk import readable_errors
-from yass_dask.verdicts import coincident
 
 VIOLATION_MS = 2.0
 """Spikes of a unit closer than this are violations of its refractory period."""
-COINCIDENT_MS = 0.4
-LEFTOVER_MS, LEFTOVER_SHARE, LEFTOVER_SIZE = 1.0, 0.75, 2.0
-"""A unit is what larger ones leave over if this share of its spikes, beyond chance, comes within this time of a spike
-of a neighbour at least this much larger."""
 GOOD_CONTAMINATION = 0.1
 GOOD_LEVEL = 6.0
 NOISE_LEVEL = 5.0
@@ -61,7 +57,7 @@ def finish(
     moved = None if motion is None or motion.is_none else motion
     fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_kept(), spread=moved is not None)
     likely = fields["log_odds"] >= fits.least[fields["unit_index"]]
-    fields = {name: values[likely] for name, values in fields.items()}
+    fields = without_leftovers({name: values[likely] for name, values in fields.items()}, units, clean, params)
     in_uv = templates.waveforms * np.append(clean.unit_per_sd, 0)[templates.channels][:, None, :]
     heights_uv = np.abs(in_uv).max(axis=(1, 2), initial=0)
     joined = {} if moved is None else divided(fields, units, fits, clean, params, moved)
@@ -117,7 +113,7 @@ def divided(
     """Units that are others at other displacements: row -> (row of the other, why)."""
     n_units, recording = len(units.templates), clean.recording
     depths = recording.probe.positions[units.templates.main_channels(clean.unit_per_sd), 1]
-    near = np.stack([_share_a_channel(units, u) for u in range(n_units)]) if n_units else np.zeros((0, 0), bool)
+    near = np.stack([share_a_channel(units, u) for u in range(n_units)]) if n_units else np.zeros((0, 0), bool)
     templates = units.templates
     waveforms = SpreadTemplates(templates.waveforms, templates.channels, templates.n_channels)
     trains = trains_of(fields, n_units)
@@ -148,58 +144,6 @@ def surest(fits: Fits, joined: Mapping[int, tuple[int, str]]) -> Fits:
         accuracy[into] = max(accuracy[into], fits.accuracy[u])
         centre[into] = max(centre[into], fits.centre[u])
     return fits._replace(accuracy=accuracy, centre=centre)
-
-
-def last_drops(
-    fields: Mapping[str, np.ndarray], units: Units, fits: Fits, clean: Clean, params: MergeParams
-) -> dict[int, tuple[str, int | None, str]]:
-    """Units that do not stand at the end: (action, into, reason) by row.
-
-    Too few spikes; spikes that cannot be told from noise, or are not what the template promises; or most spikes at the
-    same time as those of a larger unit that is near: a double.
-    """
-    n_units = len(units.templates)
-    trains = trains_of(fields, n_units)
-    dropped: dict[int, tuple[str, int | None, str]] = {}
-    for u, train in enumerate(trains):
-        if len(train) < params.min_spikes:
-            dropped[u] = ("drop", None, f"{len(train)} spikes at the end, fewer than {params.min_spikes}")
-        elif fits.accuracy[u] < params.min_accuracy:
-            reason = f"expected accuracy of {fits.accuracy[u]:.0%}: the rest of its spikes is noise, or was missed"
-            dropped[u] = ("drop", None, reason)
-        elif fits.centre[u] < params.min_likeness:
-            reason = f"its spikes are {fits.centre[u]:.0%} as likely as its template should make them"
-            dropped[u] = ("drop", None, reason)
-        elif (share := leftover_share(u, trains, units, clean)) > LEFTOVER_SHARE:
-            dropped[u] = ("drop", None, f"{share:.0%} of its spikes, beyond chance, lie beside those of larger units")
-    reach = clean.recording.samples(COINCIDENT_MS)
-    for u in sorted(set(range(n_units)) - set(dropped), key=lambda u: (len(trains[u]), u)):
-        for v in np.flatnonzero(_share_a_channel(units, u)):
-            if v == u or v in dropped or (len(trains[v]), v) < (len(trains[u]), u):
-                continue
-            share = coincident(trains[u], trains[v], reach)
-            if share > params.max_coincident:
-                reason = f"{share:.0%} of its spikes coincide with those of unit {units.templates.ids[v]}"
-                dropped[u] = ("drop", int(units.templates.ids[v]), reason)
-                break
-    return dropped
-
-
-def leftover_share(u: int, trains: list[np.ndarray], units: Units, clean: Clean) -> float:
-    """Share of a unit's spikes, beyond chance, that come with a spike of a much larger unit on the same channels."""
-    larger = _share_a_channel(units, u) & (units.levels > LEFTOVER_SIZE * units.levels[u])
-    if not larger.any() or len(trains[u]) == 0:
-        return 0.0
-    others = np.sort(np.concatenate([trains[v] for v in np.flatnonzero(larger)]))
-    reach = clean.recording.samples(LEFTOVER_MS)
-    chance = 1 - np.exp(-len(others) * (2 * reach + 1) / max(clean.recording.n_kept(), 1))
-    return float((coincident(trains[u], others, reach) - chance) / max(1 - chance, 1e-3))
-
-
-def _share_a_channel(units: Units, u: int) -> np.ndarray:
-    """(n_units,) bool: units whose main channel lies among the nearest of unit u."""
-    channels = units.templates.channels
-    return np.isin(channels[:, 0], channels[u, : min(12, channels.shape[1])])
 
 
 def _facts(

@@ -197,8 +197,14 @@ def lags_between(train: np.ndarray, other: np.ndarray, reach: int) -> np.ndarray
 
 def coincident(train: np.ndarray, other: np.ndarray, reach: int) -> float:
     """Share of spikes with one of the other train within `reach` samples."""
-    if len(train) == 0 or len(other) == 0:
-        return 0.0
+    return float(np.mean(is_near(train, other, reach))) if len(train) else 0.0
+
+
+def is_near(train: np.ndarray, other: np.ndarray, reach: int) -> np.ndarray:
+    """(n_spikes,) bool: spikes with one of the other train, which is sorted, within `reach` samples."""
+    if len(other) == 0:
+        return np.zeros(len(train), bool)
     after = np.searchsorted(other, train - reach)
     found = other[np.minimum(after, len(other) - 1)]
-    return float(np.mean(np.abs(found - train) <= reach))
+    near: np.ndarray = np.abs(found - train) <= reach
+    return near

@@ -14,11 +14,14 @@ import numpy as np
 
 from yass_dask.motion.displacement import Motion
 
-LEVELS = ((0.85, 2.5, 0.5), (0.6, 4.0, 0.2))
+LEVELS = ((0.85, 2.5, 0.62), (0.6, 4.0, 0.2))
 """Templates of one neuron are at least so alike, of sizes within this factor, and share at most this of their rates at
 each displacement. Two independent neurons share nearly all; a neuron right beside a contact looks less alike from
 another place, but then divides the displacements sharply: the second level, for units that stand by themselves, as
 the few spikes of what is noise divide anything."""
+SURELY_DIVIDED, EVENER = 0.5, 0.5
+"""Units that share more than this must also fire far more evenly together than each by itself: one that fires at all
+displacements shares as much with any that is seen at half of them."""
 MOST_LAG = 4
 """Templates are compared at lags of at most so many samples."""
 SPIKES_PER_BIN, FEWEST_BINS, MOST_BINS = 8, 4, 24
@@ -61,8 +64,9 @@ def join_divided(
             continue
         depth = 0.5 * float(depths[u] + depths[v])
         both = [np.concatenate([trains[member] for member in groups[group]]) / sampling_rate for group in (one, other)]
-        shared = shared_rate(*(motion.at(some, np.array([depth]))[:, 0] for some in (*both, middles)))
-        if shared > most_shared[u, v]:
+        places = [motion.at(some, np.array([depth]))[:, 0] for some in (*both, middles)]
+        shared = shared_rate(*places)
+        if shared > most_shared[u, v] or (shared > SURELY_DIVIDED and not are_evener(*places)):
             continue
         sizes = {group: max(len(trains[member]) for member in groups[group]) for group in held}
         into, gone = sorted(held, key=lambda group: (not held[group], -sizes[group]))
@@ -83,14 +87,28 @@ def shared_rate(one: np.ndarray, other: np.ndarray, always: np.ndarray) -> float
     one, other : displacements at the spikes of the two units
     always : displacements at evenly spread times
     """
+    time, first, second = _counts(one, other, always)
+    rates = [counts / np.maximum(time, 1) for counts in (first, second)]
+    scaled = [rate / max(rate.sum(), 1e-12) for rate in rates]
+    return float(np.minimum(*scaled).sum())
+
+
+def are_evener(one: np.ndarray, other: np.ndarray, always: np.ndarray) -> bool:
+    """Whether two units together fire far more evenly over the displacements than each of them; see `shared_rate`."""
+    time, first, second = _counts(one, other, always)
+    shares = [counts / max(counts.sum(), 1) for counts in (time, first + second, first, second)]
+    together, *alone = (float(np.abs(share - shares[0]).sum()) for share in shares[1:])
+    return together < EVENER * min(alone)
+
+
+def _counts(one: np.ndarray, other: np.ndarray, always: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times, and spikes of both units, by displacement: bins of equally many spikes."""
     n_bins = int(np.clip(min(len(one), len(other)) // SPIKES_PER_BIN, FEWEST_BINS, MOST_BINS))
     edges = np.unique(np.quantile(np.concatenate([one, other]), np.linspace(0, 1, n_bins + 1)[1:-1]))
     time, first, second = (
         np.bincount(np.searchsorted(edges, some), minlength=len(edges) + 1) for some in (always, one, other)
     )
-    rates = [counts / np.maximum(time, 1) for counts in (first, second)]
-    scaled = [rate / max(rate.sum(), 1e-12) for rate in rates]
-    return float(np.minimum(*scaled).sum())
+    return time, first, second
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
