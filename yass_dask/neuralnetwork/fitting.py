@@ -23,10 +23,13 @@ from yass_dask.neuralnetwork.triage import NeuralNetTriage, WaveformClassifier
 if TYPE_CHECKING:
     from yass_dask.recording import Recording
 
+TEST_SIZE = 0.3
+
 
 def fit_all(
     folder: Path, sets: Examples, params: TrainParams, *, training_data: str, rates_hz: tuple[float, float],
     start: Mapping[str, Any], seed: int, recording: Recording | None = None,
+    test_size: Mapping[str, float] | None = None,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Train detector, triage and denoiser and write them into a folder.
 
@@ -36,6 +39,7 @@ def fit_all(
     rates_hz : for the cards: recordings of rates between these may be resampled for the networks
     start : weights to begin with, of any of the kinds detect, triage and denoise
     recording : the one that all examples are of, if there is one; for the cards: how many channels a window has there
+    test_size : of some of the kinds, share of the examples that is held aside for the metrics; TEST_SIZE of the others
 
     Returns
     -------
@@ -53,7 +57,8 @@ def fit_all(
         model.settings = params.settings.model_copy(update={"seed": seed, "l2_reg_scale": l2})
         seen = None if recording is None else n_seen(recording, model.card.n_neighbors)
         model.card = replace(model.card, training_data=training_data, rates_hz=rates_hz, channels_seen=seen)
-        metrics[kind] = model.fit(*examples[kind], start=fitting(start.get(kind), model.card))
+        held = (test_size or {}).get(kind, TEST_SIZE)
+        metrics[kind] = model.fit(*examples[kind], held, start=fitting(start.get(kind), model.card))
     detector, triage = made["detect"], made["triage"]
     metrics["detect"] |= _calibrate(detector, -np.log(sets.not_spikes))
     clean = triage.predict_proba(triage.x_test[triage.y_test == NeuralNetTriage.CLEAN])

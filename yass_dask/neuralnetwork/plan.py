@@ -25,10 +25,10 @@ class TrainParams(BaseModel):
     filters_detect: tuple[int, ...] = (16, 8, 32)
     """Sizes of the detector: filters along time, mixtures of them, and a hidden layer over channels (may be left
     out: YASS's network)."""
-    filters_triage: tuple[int, ...] = (32, 16, 64)
+    filters_triage: tuple[int, ...] = (96, 32, 128)
     """Sizes of the triage network."""
-    filters_denoise: tuple[int, ...] = (16, 8)
-    """Sizes of the denoiser."""
+    filters_denoise: tuple[int, ...] = (256, 256, 31)
+    """Sizes of the denoiser; with a third number, the samples that the first filters see, it is a dense network."""
     waveform_length: int = Field(31, ge=17)
     """Samples of a window at `sampling_rate`; recordings are resampled to it."""
     n_neighbors: int = Field(9, ge=1)
