@@ -1,7 +1,10 @@
 """Train the networks that come with the package, from simulated recordings only; the same seed, the same weights.
 
+    export OMP_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false
     python -m benchmarks.train_networks                              # into yass_dask/neuralnetwork/weights
     python -m benchmarks.train_networks --output-dir FOLDER --quick   # a minute, to see that it runs
+
+With one thread each, so that the number of cores cannot show in the last bits.
 
 Each scene is a background (hum, field potential, small far units) on one kind of probe at one rate, preprocessed and
 whitened like any recording; neurons of other draws are planted into it. Nothing measured in an animal goes in.
@@ -43,8 +46,6 @@ PARTS = (0.65, 0.25, 0.10)
 itself, such as those with an axon or a dendrite along the probe."""
 PART_UM, PART_MS, PART_SIZE = 25.0, 0.5, (0.15, 0.7)
 """Where, how much earlier or later, and how large a part is beside the first."""
-KEEP_CLEAN = 0.945
-"""Less than of a recording's own: the planted spikes are small, and of more shapes, more often than a recording's."""
 L2_TRIAGE = 1e-5
 """Less than for a recording's own triage: there are more examples."""
 TEST_SIZE = {"triage": 0.05, "denoise": 0.05}
@@ -163,7 +164,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="one short scene, few iterations: to see that it runs")
     chosen = parser.parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    began, params = time.time(), TrainParams(keep_clean=KEEP_CLEAN, l2_triage=L2_TRIAGE)
+    began, params = time.time(), TrainParams(l2_triage=L2_TRIAGE)
     scenes, seconds = (1, QUICK_SECONDS) if chosen.quick else (chosen.scenes, SECONDS)
     if chosen.quick:
         params = params.model_copy(update={"settings": params.settings.model_copy(update=QUICK)})

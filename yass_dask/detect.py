@@ -48,9 +48,8 @@ class DetectParams(BaseModel):
     trained for, and hardly more spikes."""
     triage: bool = False
     """Peaks that a network takes for several spikes on top of each other do not go to clustering."""
-    keep_clean: float = Field(0.92, gt=0, lt=1)
-    """triage: share of single spikes that is to stay; the recording's own peaks tell the threshold for it. Without
-    labels it is kept or exceeded by a few hundredths."""
+    keep_clean: float = Field(0.94, gt=0, lt=1)
+    """triage: share of single spikes that goes to clustering, about; the recording's own peaks tell the threshold."""
     clean_probability: float | None = Field(None, gt=0, lt=1)
     """triage: least probability of a single spike, in place of the recording's own threshold."""
     threshold_sd: float = Field(4.5, gt=0)

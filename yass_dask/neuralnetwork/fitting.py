@@ -17,7 +17,7 @@ from yass_dask.neuralnetwork.detector import NeuralNetDetector
 from yass_dask.neuralnetwork.files import Card
 from yass_dask.neuralnetwork.metrics import confusion
 from yass_dask.neuralnetwork.plan import TrainParams
-from yass_dask.neuralnetwork.scan import log_odds_of, n_seen
+from yass_dask.neuralnetwork.scan import n_seen
 from yass_dask.neuralnetwork.triage import NeuralNetTriage, WaveformClassifier
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def fit_all(
 
     Returns
     -------
-    Metrics of each kind, on examples held aside.
+    Metrics of each kind, on examples held aside. The detector's log-odds are those of a recording of such spikes, the
+    triage's those of a clean one among as many collided ones (see `prior`).
     """
     made = _new(folder, params)
     examples = {
@@ -61,9 +62,8 @@ def fit_all(
         metrics[kind] = model.fit(*examples[kind], held, start=fitting(start.get(kind), model.card))
     detector, triage = made["detect"], made["triage"]
     metrics["detect"] |= _calibrate(detector, -np.log(sets.not_spikes))
-    clean = triage.predict_proba(triage.x_test[triage.y_test == NeuralNetTriage.CLEAN])
-    least = np.clip(np.quantile(clean, 1 - params.keep_clean), 1e-6, 1 - 1e-6)
-    metrics["triage"] |= _calibrate(triage, -log_odds_of(float(least)))
+    n_collided, n_clean = (int(np.count_nonzero(sets.y_triage == label)) for label in (0, 1))
+    metrics["triage"] |= _calibrate(triage, float(np.log(n_collided / n_clean)))
     return metrics
 
 
@@ -98,7 +98,7 @@ def fitting(network: Any, card: Card) -> Any:
 
 
 def _calibrate(model: WaveformClassifier, shift: float) -> dict[str, float]:
-    """Add to every log-odds: examples were drawn in other shares than there are, or errors cost differently.
+    """Add to every log-odds: examples were drawn in other shares than there are, or than the log-odds stand for.
 
     Returns
     -------

@@ -53,8 +53,6 @@ class TrainParams(BaseModel):
     """Least peak of a template to be planted, in the same unit."""
     l2_triage: float = Field(1e-3, ge=0)
     """Weight of the squared weights in the loss of the triage, in place of the setting's: it has fewer examples."""
-    keep_clean: float = Field(0.96, gt=0, lt=1)
-    """Share of clean planted waveforms that the triage keeps at a probability of one half."""
     settings: Settings = Settings(train_step_size=2e-3)
     """How the networks are trained."""
 
