@@ -147,8 +147,7 @@ def sort(
             units = find_units(keep, some, matched, peaks, basis, params, backend)
         else:
             units = keep("templates", begin_with(known, clean, matched, params.templates))
-        audit = list(units.audit)
-        refining = params.refining()
+        audit, refining = list(units.audit), params.refining()
         for k in range(params.n_refinements):
             some = clean.strided(looked_at(recording, params, k))
             spikes = pursue(keep, f"_{k}", some, matched, units, refining, backend)
