@@ -69,7 +69,6 @@ def page(measured: list[Line], usual: list[Line]) -> str:
         HEAD
         + section("The detector, in place of a threshold", detectors, thresholds)
         + section("The triage, with the usual detector", triages, [line for line in known if line["sorter"] == OURS])
-        + VERDICT
     )
 
 

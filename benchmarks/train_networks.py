@@ -41,7 +41,7 @@ N_PLANTED = 120
 """Neurons that are planted at a time."""
 PLANTINGS, MORE_PLANTINGS = 3, 6
 """Times that spikes are planted into a scene: for the detector, and for triage and denoiser."""
-PARTS = (0.5, 0.35, 0.15)
+PARTS = (0.65, 0.25, 0.10)
 """Shares of the neurons of one, two and three parts: triage and denoiser must know waveforms that no cell body has by
 itself, such as those with an axon or a dendrite along the probe."""
 PART_UM, PART_MS, PART_SIZE = 25.0, 0.5, (0.15, 0.7)
@@ -88,18 +88,15 @@ def scene_examples(index: int, params: TrainParams, seconds: float = SECONDS) ->
         simple = index % 100 < DETECTOR_SCENES
         detect = [planted(draw_templates(white, index, turn), turn) for turn in range(PLANTINGS if simple else 0)]
         others = [planted(draw_templates(white, index, turn, PARTS), turn) for turn in range(MORE_PLANTINGS)]
-    return mixed(detect, others, index)
+    return mixed(detect, others)
 
 
-def mixed(detect: list[Examples], others: list[Examples], index: int) -> Examples:
-    """The detector's examples of some, those of triage and denoiser of others, half of these upside down."""
+def mixed(detect: list[Examples], others: list[Examples]) -> Examples:
+    """The detector's examples of some, those of triage and denoiser of others."""
     whole, found = Examples.joined(others), Examples.joined(detect or others)
-    keep, draw = slice(None if detect else 0), np.random.default_rng([index, 3])
-    triage, denoise = (draw.choice(np.float32([-1, 1]), len(x)) for x in (whole.x_triage, whole.x_denoise))
+    keep = slice(None if detect else 0)
     return replace(
         whole, x_detect=found.x_detect[keep], y_detect=found.y_detect[keep], not_spikes=found.not_spikes,
-        x_triage=whole.x_triage * triage[:, None, None], x_denoise=whole.x_denoise * denoise[:, None],
-        y_denoise=whole.y_denoise * denoise[:, None],
     )  # fmt: skip
 
 

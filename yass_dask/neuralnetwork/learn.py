@@ -41,7 +41,7 @@ MAX_S = 300.0
 """So many seconds, from the middle of a longer recording, are enough to learn from."""
 TEST_SHARE = 0.2
 """Last part of the background: detectors are compared on spikes planted there."""
-PLANTINGS = 2
+PLANTINGS = 5
 """Times that spikes are planted into the same background."""
 LEAST_TEMPLATES = 2
 LEAST_SPIKES = 30
