@@ -1,10 +1,11 @@
 """Train the networks that come with the package, from simulated recordings only; the same seed, the same weights.
 
-    export OMP_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false
-    python -m benchmarks.train_networks                              # into yass_dask/neuralnetwork/weights
-    python -m benchmarks.train_networks --output-dir FOLDER --quick   # a minute, to see that it runs
+    NPROC=2 python -m benchmarks.train_networks --kinds detect           # into yass_dask/neuralnetwork/weights
+    NPROC=1 python -m benchmarks.train_networks --kinds triage denoise
+    python -m benchmarks.train_networks --output-dir FOLDER --quick      # a minute, to see that it runs
 
-With one thread each, so that the number of cores cannot show in the last bits.
+NPROC: threads of XLA. Their number, that of the cores unless told, shows in the last bits; told, the weights are the
+same on any number of cores.
 
 Each scene is a background (hum, field potential, small far units) on one kind of probe at one rate, preprocessed and
 whitened like any recording; neurons of other draws are planted into it. Nothing measured in an animal goes in.
@@ -27,6 +28,7 @@ from yass_dask import from_array, simulate
 from yass_dask.augment.examples import Examples
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.neuralnetwork.background import White, whitened
+from yass_dask.neuralnetwork.files import KINDS
 from yass_dask.neuralnetwork.fitting import fit_all
 from yass_dask.neuralnetwork.plan import TrainParams, examples_of, planted_in
 from yass_dask.runtime import Executor
@@ -161,6 +163,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-dir", type=Path, default=shipped)
     parser.add_argument("--scenes", type=int, default=N_SCENES)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--quick", action="store_true", help="one short scene, few iterations: to see that it runs")
     chosen = parser.parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -183,7 +186,7 @@ def main(words: Sequence[str] | None = None) -> None:
     del several
     metrics = fit_all(
         chosen.output_dir, sets, params, training_data=about, rates_hz=RATES_HZ, start={}, seed=chosen.seed,
-        test_size=TEST_SIZE,
+        test_size=TEST_SIZE, kinds=chosen.kinds,
     )  # fmt: skip
     for kind, found in metrics.items():
         print(kind, found)
