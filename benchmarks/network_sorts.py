@@ -22,9 +22,9 @@ Mean accuracy over all true units, good units (0.8 or more), and false ones, as 
 the same without the network. CPU: user and system seconds of all processes, with start-up; in brackets where it is no
 measure, as the sort without ran at another time, with less load beside. `python -m benchmarks.network_sorts`.
 
-By default a network detects on up to 100 channels, where it finds more units, and no triage is made: pursuit finds collided
-spikes whatever went to clustering, and clustering copes with them, while small units need all of their spikes. The denoiser
-takes no part in a sort (see networks_tried.md).
+By default a network detects on up to 100 channels, where it finds more units, and no triage is made: pursuit finds
+collided spikes whatever went to clustering, and clustering copes with them, while small units need all of their
+spikes. The denoiser takes no part in a sort (see networks_tried.md).
 """
 COLUMNS = ["recording", "seed", "sort", "accuracy", "without", "gain", "good", "false", "CPU s", "without"]
 

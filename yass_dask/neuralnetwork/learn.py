@@ -43,8 +43,8 @@ MAX_S = 300.0
 """So many seconds, from the middle of a longer recording, are enough to learn from."""
 TEST_SHARE = 0.2
 """Last part of the background: detectors are compared on spikes planted there."""
-PLANTINGS = 5
-"""Times that spikes are planted into the same background."""
+PLANTINGS, MOST_PLANTED = 5, 150_000
+"""Times that spikes are planted into the same background, as long as they are not more than so many."""
 LEAST_TEMPLATES = 2
 LEAST_SPIKES = 30
 """A template of fewer spikes holds too much noise to be planted."""
@@ -116,8 +116,11 @@ def learn(
             planted = planted_in(background[some], templates, peak, white.recording, params, seed + turn)
             return replace(planted, known=planted.known & empty[some])
 
-        planted = [plant(slice(cut), turn) for turn in range(PLANTINGS)]
-        sets = [examples_of(some, white.recording, params, white.backend, seed) for some in planted]
+        # One after the other: of many channels, the planted traces are the largest arrays.
+        sets = [
+            examples_of(plant(slice(cut), turn), white.recording, params, white.backend, seed)
+            for turn in range(_plantings(params, recording.n_channels, cut / recording.sampling_rate))
+        ]
         metrics = fit_all(
             folder, Examples.joined(sets), params, seed=seed,
             start={kind: chosen_model(None, kind)[0] for kind in KINDS},
@@ -177,6 +180,11 @@ def _clean(white: White, found: Templates, params: TrainParams) -> np.ndarray:
         )
     _log.info("%d clean templates of %d units", len(templates), len(found))
     return templates
+
+
+def _plantings(params: TrainParams, n_channels: int, seconds: float) -> int:
+    """How often spikes are planted into a background: on many channels once is enough."""
+    return int(np.clip(MOST_PLANTED // max(params.spikes_per_s * n_channels * seconds, 1), 1, PLANTINGS))
 
 
 def _empty(background: np.ndarray, white: White) -> np.ndarray:
