@@ -169,6 +169,8 @@ def main(words: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     began, params = time.time(), TrainParams(l2_triage=L2_TRIAGE)
     scenes, seconds = (1, QUICK_SECONDS) if chosen.quick else (chosen.scenes, SECONDS)
+    if chosen.kinds == ["detect"]:
+        scenes = min(scenes, DETECTOR_SCENES)
     if chosen.quick:
         params = params.model_copy(update={"settings": params.settings.model_copy(update=QUICK)})
     several = []
