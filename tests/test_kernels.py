@@ -480,9 +480,9 @@ def some_classifier(n_window: int, n_neighbors: int, filters: tuple[int, ...]) -
     return Classifier(*(draw.normal(size=s).astype(np.float32) / max(1, s[0]) ** 0.5 for s in shapes))
 
 
-def some_denoiser(n_window: int) -> Denoiser:
-    left = n_window - 4 - 10
-    shapes = [(5, 16), (16,), (11, 16, 8), (8,), (left, 8, n_window), (n_window,), (n_window, n_window)]
+def some_denoiser(n_window: int, taps: tuple[int, int] = (5, 11)) -> Denoiser:
+    (a, b), left = taps, n_window + 2 - sum(taps)
+    shapes = [(a, 16), (16,), (b, 16, 8), (8,), (left, 8, n_window), (n_window,), (n_window, n_window)]
     draw = rng(n_window)
     return Denoiser(*(0.3 * draw.normal(size=s).astype(np.float32) for s in shapes))
 
@@ -512,6 +512,7 @@ def denoise_inputs() -> Iterator[Case]:
     yield Case("more than are taken at once", (gaussian(2100, 31),), {"network": network})
     yield Case("one", (gaussian(1, 15),), {"network": some_denoiser(15)})
     yield Case("none", (gaussian(0, 31),), {"network": network})
+    yield Case("dense", (gaussian(70, 31),), {"network": some_denoiser(31, (31, 1))})
 
 
 INPUTS: dict[str, Callable[[], Iterator[Case]]] = {

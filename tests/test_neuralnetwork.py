@@ -11,6 +11,7 @@ import numpy as np
 import planted
 import pytest
 
+from benchmarks import train_networks
 from yass_dask import Recording, config, from_array
 from yass_dask.augment import training_data_detect, training_data_triage
 from yass_dask.errors import InputError
@@ -111,9 +112,10 @@ def test_triage_learns_to_tell_clean_from_collided(tmp_path):
 
 
 @row("A12.9")
-def test_denoiser_takes_away_more_than_half_of_the_noise(tmp_path):
+@pytest.mark.parametrize("sizes", [(8, 4), (24, 24, W)])
+def test_denoiser_takes_away_more_than_half_of_the_noise(sizes, tmp_path):
     clean = np.concatenate([scale * TEMPLATES[:, :, 0] for scale in np.linspace(3, 15, 400)]).astype(np.float32)
-    made = NeuralNetDenoiser(tmp_path / "n", [8, 4], W, **QUICK)
+    made = NeuralNetDenoiser(tmp_path / "n", sizes, W, **QUICK)
     found = made.fit(clean + rng(1).normal(size=clean.shape), clean)
     assert found["mse"] < 0.5 * found["mse_raw"]
     again = NeuralNetDenoiser.load(tmp_path / "n")
@@ -317,8 +319,11 @@ def test_constructor_arguments_are_checked(change, message):
              "channel_index": INDEX} | change  # fmt: skip
     with pytest.raises(InputError, match=message):
         NeuralNetDetector(**given)
-    with pytest.raises(InputError, match="at least 15"):
-        NeuralNetDenoiser("n", [4, 3], 14)
+    for sizes, shortest in (([4, 3], 15), ([4, 3, 16], 16)):
+        with pytest.raises(InputError, match=f"waveform_length is 14: a denoiser needs at least {shortest}"):
+            NeuralNetDenoiser("n", sizes, 14)
+    with pytest.raises(InputError, match="two or three"):
+        NeuralNetDenoiser("n", [4], 31)
 
 
 def test_an_untrained_network_says_so(tmp_path):
@@ -426,6 +431,15 @@ def test_weights_of_another_shape_are_not_begun_with():
 
 
 # --- the package's networks ---
+
+
+def test_the_script_that_trains_them_runs(tmp_path):
+    """One short scene and few iterations; the networks have the sizes of the package's."""
+    train_networks.main(["--quick", "--output-dir", str(tmp_path)])
+    for kind in ("detect", "triage", "denoise"):
+        (_, made), (_, shipped) = chosen_model(tmp_path, kind), chosen_model(None, kind)
+        assert (made.filters_size, made.waveform_length) == (shipped.filters_size, shipped.waveform_length)
+        assert "1 simulated scenes of 4 s" in made.training_data and made.rates_hz == shipped.rates_hz
 
 
 @pytest.mark.parametrize("kind", ["detect", "triage", "denoise"])

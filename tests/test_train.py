@@ -28,7 +28,7 @@ from yass_dask.detect import (
 from yass_dask.errors import InputError
 from yass_dask.neuralnetwork import files
 from yass_dask.neuralnetwork.background import whitened
-from yass_dask.neuralnetwork.learn import MAX_S, _middle
+from yass_dask.neuralnetwork.learn import MAX_S, _empty, _middle, _plantings
 from yass_dask.neuralnetwork.models import chosen_model
 from yass_dask.neuralnetwork.plan import TrainParams
 from yass_dask.neuralnetwork.scan import Judge
@@ -195,6 +195,19 @@ def test_a_model_of_fewer_channels_stops_the_sort_with_a_reason(model, tmp_path)
         message = rf"windows of 8 channels at most, this recording has {card.n_neighbors}.*yass train"
         with pytest.raises(InputError, match=message):
             Judge.of(network, card, recording, "numpy")
+
+
+def test_what_the_packages_detector_sees_is_not_learned_as_noise(white, simulation):
+    times = simulation.spike_times[simulation.spike_times < 120_000]
+    empty = _empty(white.read(0, 120_000), white)
+    assert empty.shape == (120_000, 8) and empty.mean() > 0.3
+    assert (~empty[times]).any(axis=1).mean() > 0.95
+    assert _empty(np.zeros((5000, 8), np.float32), white).all()
+
+
+@pytest.mark.parametrize(("n_channels", "plantings"), [(4, 5), (96, 5), (384, 2), (4000, 1)])
+def test_many_channels_need_fewer_plantings(n_channels, plantings):
+    assert _plantings(TrainParams(), n_channels, 48.0) == plantings
 
 
 # --- what goes wrong ---

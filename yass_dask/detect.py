@@ -4,11 +4,12 @@ whether it stands clear of others."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from dask import delayed
 from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask.backends import GPU, kernel, on_host
@@ -17,9 +18,10 @@ from yass_dask.events import Events, close_pairs
 from yass_dask.geometry import nearest_channels
 from yass_dask.neuralnetwork.files import digest
 from yass_dask.neuralnetwork.models import chosen_model
-from yass_dask.neuralnetwork.scan import FLOOR_SD, Judge, Scan, log_odds_of
+from yass_dask.neuralnetwork.prior import least_log_odds
+from yass_dask.neuralnetwork.scan import FLOOR_SD, Judge, Scan, log_odds_of, probability_of
 from yass_dask.noise import Noise
-from yass_dask.preprocess import StandardTraces
+from yass_dask.preprocess import StandardTraces, sampled_blocks
 
 if TYPE_CHECKING:
     from yass_dask.recording import Recording
@@ -46,8 +48,10 @@ class DetectParams(BaseModel):
     trained for, and hardly more spikes."""
     triage: bool = False
     """Peaks that a network takes for several spikes on top of each other do not go to clustering."""
-    clean_probability: float = Field(0.5, gt=0, lt=1)
-    """triage: least probability of a single spike."""
+    keep_clean: float = Field(0.94, gt=0, lt=1)
+    """triage: share of single spikes that goes to clustering, about; the recording's own peaks tell the threshold."""
+    clean_probability: float | None = Field(None, gt=0, lt=1)
+    """triage: least probability of a single spike, in place of the recording's own threshold."""
     threshold_sd: float = Field(4.5, gt=0)
     """Least height of a peak, in noise standard deviations of the whitened channel."""
     sign: Literal["both", "negative", "positive"] = "both"
@@ -87,6 +91,46 @@ def refuse_unfit_networks(recording: Recording, params: DetectParams) -> None:
 
 
 SIGNS = {"both": 0, "negative": -1, "positive": 1}
+
+
+def fit_triage(
+    keep: Callable, clean: StandardTraces, noise: Noise, params: DetectParams, n_blocks: int, backend: str
+) -> DetectParams:
+    """The same params with the triage's threshold, told by the recording's own peaks unless it is given.
+
+    Parameters
+    ----------
+    keep : persists a stage, or finds it persisted, and opens it
+    n_blocks : blocks that are looked at, at most
+    """
+    if not params.triage or params.clean_probability is not None:
+        return params
+    least = keep("triage", measure_triage(clean, noise, params, n_blocks, backend))
+    _log.info("triage: peaks of log-odds %.2f or more are single spikes", least, extra={"file_only": True})
+    return params.model_copy(update={"clean_probability": float(probability_of(np.array(least)))})
+
+
+def measure_triage(clean: StandardTraces, noise: Noise, params: DetectParams, n_blocks: int, backend: str) -> LazyParts:
+    """What the triage says of clear peaks in blocks spread over the recording; opens as the least log-odds of a single
+    spike, a float."""
+    finder = Finder.of(clean, noise, params, backend)
+    judged = delayed(_clear_odds, name="triage", pure=False)
+    parts = {
+        chunk.name: judged(block, chunk, clean, finder)
+        for chunk, block in sampled_blocks(clean.recording, n_blocks, finder.halo, "zero")
+    }
+    recipe = params.model_dump() | {"n_blocks": n_blocks, "networks": finder.weights()}
+    kept = params.keep_clean
+    return LazyParts(
+        parts, recipe, 1, lambda table: least_log_odds(np.asarray(table["log_odds"][:]), kept), reads_traces=True
+    )
+
+
+def _clear_odds(block: np.ndarray, chunk: Chunk, clean: StandardTraces, finder: Finder) -> dict[str, np.ndarray]:
+    """Log-odds of a block's clear peaks to be single spikes."""
+    halo = finder.halo
+    traces = clean.within(chunk.start - halo, chunk.stop + halo).to_sd(block, chunk.start - halo)
+    return {"log_odds": finder.clear_odds(traces, halo, chunk.stop - chunk.start)}
 
 
 EMPTY_PEAKS = {
@@ -147,7 +191,7 @@ class Finder:
     backend: str
     triage: Judge | None
     least_clean: float
-    """Log-odds of a single spike"""
+    """Log-odds of a single spike; where none was told or measured, the network's own threshold"""
 
     @staticmethod
     def of(clean: StandardTraces, noise: Noise, params: DetectParams, backend: str) -> Finder:
@@ -163,7 +207,7 @@ class Finder:
         near, sign = neighbor_lists(clean, params.radius_um), SIGNS[params.sign]
         triage = Judge.of(*chosen_model(params.model, "triage"), recording, backend) if params.triage else None
         rules = (noise, params.threshold_sd, sign, exclusion, clear, near, backend)
-        least_clean = log_odds_of(params.clean_probability)
+        least_clean = log_odds_of(params.clean_probability or 0.5)
         if not takes_network(params, recording):
             return Finder(*rules, triage, least_clean)
         judge = Judge.of(*chosen_model(params.model, "detect"), recording, backend)
@@ -197,9 +241,7 @@ class Finder:
         ----------
         traces : (n_rows, n_channels) noise standard deviations of samples from start - halo on
         """
-        x = self.noise.whiten(traces, self.backend)
-        rows, channels, heights, _ = self.found(x, halo - self.clear, halo + stop - start + self.clear)
-        clear = self._stands_clear(rows, channels, np.abs(heights))
+        x, rows, channels, heights, clear = self._peaks(traces, halo, stop - start)
         inside = (rows >= halo) & (rows < halo + stop - start)
         if self.triage is not None:
             asked = np.flatnonzero(clear & inside)
@@ -210,6 +252,19 @@ class Finder:
             "amplitude": heights[inside],
             "is_clear": clear[inside],
         }
+
+    def clear_odds(self, traces: np.ndarray, halo: int, length: int) -> np.ndarray:
+        """(n,) float32 log-odds of clear peaks to be single spikes; traces as for `block`, `length` rows and halos."""
+        assert self.triage is not None
+        x, rows, channels, _, clear = self._peaks(traces, halo, length)
+        clear &= (rows >= halo) & (rows < halo + length)
+        return self.triage.log_odds(x, rows[clear], channels[clear])
+
+    def _peaks(self, traces: np.ndarray, halo: int, length: int) -> tuple[np.ndarray, ...]:
+        """Whitened traces; rows, channels and heights of the peaks in them, and which stand clear."""
+        x = self.noise.whiten(traces, self.backend)
+        rows, channels, heights, _ = self.found(x, halo - self.clear, halo + length + self.clear)
+        return x, rows, channels, heights, self._stands_clear(rows, channels, np.abs(heights))
 
     def _stands_clear(self, rows: np.ndarray, channels: np.ndarray, heights: np.ndarray) -> np.ndarray:
         """(n,) bool: no larger peak within `clear` samples on a neighbouring channel."""

@@ -13,7 +13,7 @@ from yass_dask.chunked import Stride
 from yass_dask.cluster import ClusterParams, cluster, gather_units
 from yass_dask.conditioning import PreprocessParams
 from yass_dask.deconvolve import DeconvolveParams, Residual, deconvolve, deconvolve_apart, make_bank
-from yass_dask.detect import DetectParams, Finder, detect, refuse_unfit_networks
+from yass_dask.detect import DetectParams, Finder, detect, fit_triage, refuse_unfit_networks
 from yass_dask.events import Events
 from yass_dask.features import FeatureParams, Features, choose_peaks, measure_basis, measure_features
 from yass_dask.known import begin_with
@@ -140,14 +140,14 @@ def sort(
         clean, noise, motion = follow_motion(keep, recording, clean, noise, *how)
         matched = keep("spectrum", measure_spectrum(clean, noise, params.preprocess, backend))
         some = clean.strided(looked_at(recording, params))
-        peaks = keep("detect", detect(some, noise, params.detect, backend))
+        detecting = fit_triage(keep, clean, noise, params.detect, params.preprocess.n_sampled_blocks, backend)
+        peaks = keep("detect", detect(some, noise, detecting, backend))
         basis = keep("basis", measure_basis(clean, matched, peaks, params.features, backend))
         if known is None:
             units = find_units(keep, some, matched, peaks, basis, params, backend)
         else:
             units = keep("templates", begin_with(known, clean, matched, params.templates))
-        audit = list(units.audit)
-        refining = params.refining()
+        audit, refining = list(units.audit), params.refining()
         for k in range(params.n_refinements):
             some = clean.strided(looked_at(recording, params, k))
             spikes = pursue(keep, f"_{k}", some, matched, units, refining, backend)

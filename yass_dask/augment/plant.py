@@ -130,11 +130,16 @@ def plant(
 
 def quiet(background: np.ndarray, near: np.ndarray, sampling_rate: float) -> np.ndarray:
     """(n_samples, n_channels) bool: nothing loud nearby in time or on a channel beside it."""
-    reach = round(LOUD_MS * sampling_rate / 1e3)
     loud = np.abs(background) > LOUD_SD
     loud |= (background == 0).all(axis=1, keepdims=True)  # an excluded stretch
-    loud = maximum_filter1d(loud.view(np.uint8), 2 * reach + 1, axis=0)
-    calm: np.ndarray = loud.astype(np.float32) @ near.astype(np.float32) == 0
+    return far_from(loud, near, sampling_rate)
+
+
+def far_from(places: np.ndarray, near: np.ndarray, sampling_rate: float) -> np.ndarray:
+    """(n_samples, n_channels) bool: none of the places, of the same shape, nearby in time or on a channel beside it."""
+    reach = round(LOUD_MS * sampling_rate / 1e3)
+    wide = maximum_filter1d(places.view(np.uint8), 2 * reach + 1, axis=0)
+    calm: np.ndarray = wide.astype(np.float32) @ near.astype(np.float32) == 0
     return calm
 
 

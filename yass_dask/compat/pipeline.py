@@ -21,7 +21,7 @@ _log = logging.getLogger("yass_dask")
 
 STEPS = {
     "preprocess": ("scale", "preprocess", "noise", "raster", "motion", "still", "still_noise", "spectrum"),
-    "detect": ("detect", "basis", "chosen", "features"),
+    "detect": ("triage", "detect", "basis", "chosen", "features"),
     "cluster": ("cluster", "units"),
     "templates": ("means", "templates"),
 }

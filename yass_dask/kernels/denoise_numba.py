@@ -10,12 +10,12 @@ def denoise(waveforms: np.ndarray, *, network: Denoiser) -> np.ndarray:
     """See `denoise_numpy`; sums in another order."""
     result = np.empty((len(waveforms), network.linear.shape[1]), np.float32)
     weights = tuple(np.ascontiguousarray(layer, np.float32) for layer in network)
-    _denoise(np.ascontiguousarray(waveforms, np.float32), weights, result)
+    _denoise(np.ascontiguousarray(waveforms, np.float32), weights, np.float32(SOFT_SD), result)
     return result
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def _denoise(x: np.ndarray, weights: tuple, result: np.ndarray) -> None:
+def _denoise(x: np.ndarray, weights: tuple, limit: np.float32, result: np.ndarray) -> None:
     first, first_bias, second, second_bias, output, output_bias, linear = weights
     n_middle = x.shape[1] - len(first) + 1
     middle, last = np.empty((n_middle, len(first_bias)), np.float32), np.empty_like(second_bias)
@@ -24,7 +24,7 @@ def _denoise(x: np.ndarray, weights: tuple, result: np.ndarray) -> None:
         result[i] = output_bias
         result[i] += x[i]
         for t in range(x.shape[1]):
-            soft[t] = x[i, t] / (1 + abs(x[i, t]) / np.float32(SOFT_SD))
+            soft[t] = x[i, t] / (1 + abs(x[i, t]) / limit)
             _add(result[i], soft[t], linear[t])
         for t in range(n_middle):
             middle[t] = first_bias

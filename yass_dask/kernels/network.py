@@ -6,7 +6,7 @@ import numpy as np
 
 EVENTS_AT_ONCE = 2048
 """Events whose windows are in memory together."""
-SOFT_SD = 10.0
+SOFT_SD = 40.0
 
 
 class Classifier(NamedTuple):
@@ -36,7 +36,8 @@ class Classifier(NamedTuple):
 
 class Denoiser(NamedTuple):
     """A network that takes the noise out of a waveform on one channel: what is added to the waveform comes from two
-    convolutions with ReLUs and a linear layer, and beside them from a linear map (what a Wiener filter could do).
+    convolutions with ReLUs and a linear layer, and beside them from a linear map (what a Wiener filter could do). With
+    taps as long as the window, and then of one sample, the convolutions are two dense layers.
 
     Both see x / (1 + |x| / SOFT_SD): what is added to a large spike stays bounded, as its noise is.
     """

@@ -10,6 +10,7 @@ from yass_dask.errors import InputError
 from yass_dask.kernels.network import Classifier, Denoiser
 
 DENOISER_TAPS = (5, 11)
+"""Samples that the two layers of filters of YASS's denoiser see."""
 
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -57,19 +58,24 @@ def new_classifier(filters_size: Sequence[int], waveform_length: int, n_neighbor
 def denoiser_shapes(filters_size: Sequence[int], waveform_length: int) -> Shapes:
     """Shapes of the fields of a denoiser.
 
+    Parameters
+    ----------
+    filters_size : two sizes: filters of two convolutions along time, YASS's network; a third: how many samples the
+        first ones see, all `waveform_length` of them for a dense network
+
     Raises
     ------
     InputError
         Sizes that no network can have.
     """
     sizes = [int(size) for size in filters_size]
-    left = waveform_length - sum(taps - 1 for taps in DENOISER_TAPS)
-    if len(sizes) != 2 or min(sizes) < 1:
-        raise InputError(f"filters_size is {list(filters_size)}: give two positive numbers, such as [16, 8]")
-    if left < 1:
-        shortest = waveform_length - left + 1
-        raise InputError(f"waveform_length is {waveform_length}: a denoiser needs at least {shortest} samples")
-    (first, second), (a, b) = sizes, DENOISER_TAPS
+    if len(sizes) not in (2, 3) or min(sizes) < 1:
+        raise InputError(f"filters_size is {list(filters_size)}: give two or three positive numbers, such as [16, 8]")
+    first, second, *seen = sizes
+    a, b = (seen[0], min(DENOISER_TAPS[1], waveform_length - seen[0] + 1)) if seen else DENOISER_TAPS
+    left = waveform_length - (a - 1) - (b - 1)
+    if left < 1 or b < 1:
+        raise InputError(f"waveform_length is {waveform_length}: a denoiser needs at least {max(a, a + b - 1)} samples")
     return (
         (a, first), (first,), (b, first, second), (second,), (left, second, waveform_length), (waveform_length,),
         (waveform_length, waveform_length),
@@ -79,9 +85,9 @@ def denoiser_shapes(filters_size: Sequence[int], waveform_length: int) -> Shapes
 def new_denoiser(filters_size: Sequence[int], waveform_length: int, seed: int) -> Denoiser:
     """A denoiser with random weights; it begins near the identity. It raises as `denoiser_shapes` does."""
     one, (first,), two, (second,), output, _, linear = denoiser_shapes(filters_size, waveform_length)
-    draw, (a, b) = np.random.default_rng([seed, 1]), DENOISER_TAPS
+    draw = np.random.default_rng([seed, 1])
     return Denoiser(
-        _random(draw, a, *one), _zeros(first), _random(draw, b * first, *two), _zeros(second),
+        _random(draw, one[0], *one), _zeros(first), _random(draw, two[0] * first, *two), _zeros(second),
         _random(draw, 10 * output[0] * second, *output), _zeros(waveform_length), np.zeros(linear, np.float32),
     )  # fmt: skip
 

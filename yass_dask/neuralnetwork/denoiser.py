@@ -21,12 +21,13 @@ from yass_dask.neuralnetwork.waveforms import LEAST_EXAMPLES, WaveformNetwork, c
 class NeuralNetDenoiser(WaveformNetwork):
     """Takes noise, and what other spikes add, out of waveforms, one channel at a time.
 
-    Two convolutions along time and a linear layer, as in YASS of 2020, and beside them a linear map.
+    Two convolutions along time, as in YASS of 2020, or two dense layers, then a linear one; beside them a linear map.
 
     Parameters
     ----------
     path_to_model : where the trained model is saved: an npz file, and a yaml file beside it
-    filters_size : filters of the two convolutions, such as [16, 8]
+    filters_size : filters of the two convolutions, YASS's [16, 8]; a third number: samples that the first ones see, all
+        `waveform_length` of them for two dense layers
     waveform_length : samples of a waveform
     n_iter, n_batch, l2_reg_scale, train_step_size : see `Settings`; n_iter is an upper bound
     load_test_set : read the test set that an earlier fit has saved

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,21 +14,24 @@ from yass_dask.kernels.network import Classifier
 from yass_dask.neuralnetwork.architecture import new_classifier, new_denoiser
 from yass_dask.neuralnetwork.denoiser import NeuralNetDenoiser
 from yass_dask.neuralnetwork.detector import NeuralNetDetector
-from yass_dask.neuralnetwork.files import Card
+from yass_dask.neuralnetwork.files import KINDS, Card
 from yass_dask.neuralnetwork.metrics import confusion
 from yass_dask.neuralnetwork.plan import TrainParams
-from yass_dask.neuralnetwork.scan import log_odds_of, n_seen
+from yass_dask.neuralnetwork.scan import n_seen
 from yass_dask.neuralnetwork.triage import NeuralNetTriage, WaveformClassifier
 
 if TYPE_CHECKING:
     from yass_dask.recording import Recording
 
+TEST_SIZE = 0.3
+
 
 def fit_all(
     folder: Path, sets: Examples, params: TrainParams, *, training_data: str, rates_hz: tuple[float, float],
     start: Mapping[str, Any], seed: int, recording: Recording | None = None,
+    test_size: Mapping[str, float] | None = None, kinds: Collection[str] = tuple(KINDS),
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Train detector, triage and denoiser and write them into a folder.
+    """Train detector, triage and denoiser, or some of them, and write them into a folder.
 
     Parameters
     ----------
@@ -36,10 +39,13 @@ def fit_all(
     rates_hz : for the cards: recordings of rates between these may be resampled for the networks
     start : weights to begin with, of any of the kinds detect, triage and denoise
     recording : the one that all examples are of, if there is one; for the cards: how many channels a window has there
+    kinds : those that are trained
+    test_size : of some of the kinds, share of the examples that is held aside for the metrics; TEST_SIZE of the others
 
     Returns
     -------
-    Metrics of each kind, on examples held aside.
+    Metrics of each kind, on examples held aside. The detector's log-odds are those of a recording of such spikes, the
+    triage's those of a clean one among as many collided ones (see `prior`).
     """
     made = _new(folder, params)
     examples = {
@@ -48,17 +54,18 @@ def fit_all(
         "denoise": (sets.x_denoise, sets.y_denoise),
     }
     metrics = {}
-    for kind, model in made.items():
+    for kind in kinds:
+        model = made[kind]
         l2 = params.l2_triage if kind == "triage" else params.settings.l2_reg_scale
         model.settings = params.settings.model_copy(update={"seed": seed, "l2_reg_scale": l2})
         seen = None if recording is None else n_seen(recording, model.card.n_neighbors)
         model.card = replace(model.card, training_data=training_data, rates_hz=rates_hz, channels_seen=seen)
-        metrics[kind] = model.fit(*examples[kind], start=fitting(start.get(kind), model.card))
-    detector, triage = made["detect"], made["triage"]
-    metrics["detect"] |= _calibrate(detector, -np.log(sets.not_spikes))
-    clean = triage.predict_proba(triage.x_test[triage.y_test == NeuralNetTriage.CLEAN])
-    least = np.clip(np.quantile(clean, 1 - params.keep_clean), 1e-6, 1 - 1e-6)
-    metrics["triage"] |= _calibrate(triage, -log_odds_of(float(least)))
+        held = (test_size or {}).get(kind, TEST_SIZE)
+        metrics[kind] = model.fit(*examples[kind], held, start=fitting(start.get(kind), model.card))
+    n_collided, n_clean = (max(1, int(np.count_nonzero(sets.y_triage == label))) for label in (0, 1))
+    shifts = {"detect": -np.log(sets.not_spikes), "triage": np.log(n_collided / n_clean)}
+    for kind in shifts.keys() & set(kinds):
+        metrics[kind] |= _calibrate(made[kind], float(shifts[kind]))
     return metrics
 
 
@@ -93,7 +100,7 @@ def fitting(network: Any, card: Card) -> Any:
 
 
 def _calibrate(model: WaveformClassifier, shift: float) -> dict[str, float]:
-    """Add to every log-odds: examples were drawn in other shares than there are, or errors cost differently.
+    """Add to every log-odds: examples were drawn in other shares than there are, or than the log-odds stand for.
 
     Returns
     -------

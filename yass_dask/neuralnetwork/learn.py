@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yass_dask.augment.examples import Examples
+from yass_dask.augment.plant import far_from
 from yass_dask.augment.standardized import check_spike_train, mean_waveforms
 from yass_dask.detect import DetectParams, Finder, detect
 from yass_dask.errors import InputError
@@ -23,6 +24,7 @@ from yass_dask.neuralnetwork.fitting import fit_all
 from yass_dask.neuralnetwork.metrics import precision_recall, recall_at
 from yass_dask.neuralnetwork.models import chosen_model
 from yass_dask.neuralnetwork.plan import TrainParams, examples_of, planted_in
+from yass_dask.neuralnetwork.scan import WINDOW_UM, Judge, candidates
 from yass_dask.neuralnetwork.waveforms import training
 from yass_dask.noise import measure_spectrum
 from yass_dask.pipeline import SortParams, cluster_peaks
@@ -41,8 +43,8 @@ MAX_S = 300.0
 """So many seconds, from the middle of a longer recording, are enough to learn from."""
 TEST_SHARE = 0.2
 """Last part of the background: detectors are compared on spikes planted there."""
-PLANTINGS = 2
-"""Times that spikes are planted into the same background."""
+PLANTINGS, MOST_PLANTED = 5, 150_000
+"""Times that spikes are planted into the same background, as long as they are not more than so many."""
 LEAST_TEMPLATES = 2
 LEAST_SPIKES = 30
 """A template of fewer spikes holds too much noise to be planted."""
@@ -108,8 +110,17 @@ def learn(
         templates, peak = _clean(white, found, params), found.peak
         background = white.pieces(params.background_s)
         cut = round((1 - TEST_SHARE) * len(background))
-        planted = [_plant(background[:cut], templates, peak, white, params, seed + turn) for turn in range(PLANTINGS)]
-        sets = [examples_of(some, white.recording, params, white.backend, seed) for some in planted]
+        empty = _empty(background, white)
+
+        def plant(some: slice, turn: int) -> Planted:
+            planted = planted_in(background[some], templates, peak, white.recording, params, seed + turn)
+            return replace(planted, known=planted.known & empty[some])
+
+        # One after the other: of many channels, the planted traces are the largest arrays.
+        sets = [
+            examples_of(plant(slice(cut), turn), white.recording, params, white.backend, seed)
+            for turn in range(_plantings(params, recording.n_channels, cut / recording.sampling_rate))
+        ]
         metrics = fit_all(
             folder, Examples.joined(sets), params, seed=seed,
             start={kind: chosen_model(None, kind)[0] for kind in KINDS},
@@ -117,8 +128,7 @@ def learn(
             f"{cut / recording.sampling_rate:.0f} s of the recording",
             rates_hz=(recording.sampling_rate, recording.sampling_rate), recording=recording,
         )  # fmt: skip
-        test = _plant(background[cut:], templates, peak, white, params, seed + PLANTINGS)
-        curves = _compared(white, test, folder, sorting.detect)
+        curves = _compared(white, plant(slice(cut, None), PLANTINGS), folder, sorting.detect)
     return Learned(folder, len(templates), metrics, curves)
 
 
@@ -172,10 +182,27 @@ def _clean(white: White, found: Templates, params: TrainParams) -> np.ndarray:
     return templates
 
 
-def _plant(
-    background: np.ndarray, templates: np.ndarray, peak: int, white: White, params: TrainParams, seed: int
-) -> Planted:
-    return planted_in(background, templates, peak, white.recording, params, seed)
+def _plantings(params: TrainParams, n_channels: int, seconds: float) -> int:
+    """How often spikes are planted into a background: on many channels once is enough."""
+    return int(np.clip(MOST_PLANTED // max(params.spikes_per_s * n_channels * seconds, 1), 1, PLANTINGS))
+
+
+def _empty(background: np.ndarray, white: White) -> np.ndarray:
+    """(n_samples, n_channels) bool: the package's detector sees no spike nearby.
+
+    Too small to be loud, spikes of the recording would be learned as noise.
+    """
+    recording = white.recording
+    network, card = chosen_model(None, "detect")
+    low, high = card.rates_hz or (0.0, 0.0)
+    if not low <= recording.sampling_rate <= high:
+        return np.ones(background.shape, bool)
+    judge = Judge.of(network, card, recording, white.backend)
+    rows, channels = candidates(background, recording.sampling_rate, 0, 0, len(background), white.backend)
+    likely = judge.log_odds(background, rows, channels) >= 0
+    places = np.zeros(background.shape, bool)
+    places[rows[likely], channels[likely]] = True
+    return far_from(places, recording.neighbors(WINDOW_UM), recording.sampling_rate)
 
 
 def _compared(white: White, test: Planted, folder: Path, params: DetectParams) -> dict[str, Curve]:

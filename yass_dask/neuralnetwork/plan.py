@@ -25,10 +25,10 @@ class TrainParams(BaseModel):
     filters_detect: tuple[int, ...] = (16, 8, 32)
     """Sizes of the detector: filters along time, mixtures of them, and a hidden layer over channels (may be left
     out: YASS's network)."""
-    filters_triage: tuple[int, ...] = (32, 16, 64)
+    filters_triage: tuple[int, ...] = (96, 32, 128)
     """Sizes of the triage network."""
-    filters_denoise: tuple[int, ...] = (16, 8)
-    """Sizes of the denoiser."""
+    filters_denoise: tuple[int, ...] = (256, 256, 31)
+    """Sizes of the denoiser; with a third number, the samples that the first filters see, it is a dense network."""
     waveform_length: int = Field(31, ge=17)
     """Samples of a window at `sampling_rate`; recordings are resampled to it."""
     n_neighbors: int = Field(9, ge=1)
@@ -53,8 +53,6 @@ class TrainParams(BaseModel):
     """Least peak of a template to be planted, in the same unit."""
     l2_triage: float = Field(1e-3, ge=0)
     """Weight of the squared weights in the loss of the triage, in place of the setting's: it has fewer examples."""
-    keep_clean: float = Field(0.96, gt=0, lt=1)
-    """Share of clean planted waveforms that the triage keeps at a probability of one half."""
     settings: Settings = Settings(train_step_size=2e-3)
     """How the networks are trained."""
 

@@ -20,7 +20,7 @@ _log = logging.getLogger("yass_dask")
 
 LEAST_EXAMPLES = 20
 """Of each label: with fewer nothing can be learned."""
-HELD_SHARE = 0.1
+HELD_SHARE, MOST_HELD = 0.1, 50_000
 """Of the examples to train on: those that tell when to stop."""
 
 
@@ -132,7 +132,8 @@ def check_labels(name: str, labels: Any, n: int) -> np.ndarray:
 def _bounds(n: int, test_size: float) -> list[int]:
     """Ends of the test set and of the held-out set, at least one example in each set."""
     n_test = min(max(1, round(test_size * n)), n - 2)
-    return [n_test, n_test + min(max(1, round(HELD_SHARE * (n - n_test))), n - n_test - 1)]
+    n_held = min(max(1, round(HELD_SHARE * (n - n_test))), MOST_HELD)
+    return [n_test, n_test + min(n_held, n - n_test - 1)]
 
 
 def training() -> Callable[..., Any]:
