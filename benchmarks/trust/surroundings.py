@@ -116,8 +116,8 @@ def library(lab: Lab) -> Path:
 
 
 def clock_jumps(lab: Lab, pick: random.Random, n: int) -> Iterator[Seen]:
-    """A day ahead, then two days back: of a sort in one process, and of one with workers."""
-    for scheduler in ("threads", "local"):
+    """A day ahead, then two days back: of a sort in one process, and of some with workers."""
+    for scheduler in ("threads", *["local"] * max(1, n // 4)):
         clock = lab.folder / fresh(lab, "clock")
         clock.write_bytes(struct.pack("<q", 0))
         env = {"LD_PRELOAD": str(library(lab)), "CLOCK_FILE": str(clock)}
