@@ -19,7 +19,7 @@ from yass_dask.kernels.localize_numpy import localize
 from yass_dask.likely import Fits
 from yass_dask.motion.displacement import Motion
 from yass_dask.motion.estimate import estimate, estimate_motion
-from yass_dask.motion.joining import are_evener, join_divided, likeness, shared_rate
+from yass_dask.motion.joining import join_divided, likeness, shared_rate, unevenness
 from yass_dask.motion.params import MotionParams, is_followed
 from yass_dask.motion.plot import plot_motion
 from yass_dask.motion.raster import MOST_BLOCKS, N_SIZES, Raster, grid, measure_raster
@@ -466,9 +466,23 @@ def test_pieces_together_fire_more_evenly_than_each():
     first = rng.random(1000) < np.clip(0.5 + places / 40, 0, 1)  # which of them a spike goes to changes gradually
     pieces = places[first], places[~first]
     assert 0.3 < shared_rate(*pieces, always) < 0.62
-    assert are_evener(*pieces, always)
-    assert not are_evener(rng.uniform(-25, 5, 600), rng.uniform(-25, 25, 1000), always)  # one fires always
-    assert not are_evener(*(rng.uniform(-25, 25, 700) for _ in range(2)), always)
+    assert unevenness(*pieces, always) < 0.5
+    whole = rng.uniform(-25, 25, 1000)
+    for width in (5, 30):  # a piece of another neuron
+        assert unevenness(rng.uniform(-25, width - 25, 20 * width), whole, always) > 1
+
+
+@pytest.mark.parametrize("cosine_from", [0.6, 0.85])
+def test_a_piece_does_not_go_to_a_neuron_that_fires_always(cosine_from):
+    """However little the two share: that is only the share of the displacements at which the piece is seen."""
+    rng = np.random.default_rng(4)
+    motion = steady(np.linspace(-30, 30, 180))  # each displacement once
+    times = np.sort(rng.uniform(0, 180, 1500))
+    trains = [times, np.sort(rng.uniform(40, 65, 200))]
+    samples = [np.rint(30000 * train).astype(np.int64) for train in trains]
+    waves = np.stack([template(20, 30, 100), template(20, 30, 104 if cosine_from > 0.6 else 124)])
+    assert likeness(*waves)[0] > cosine_from
+    assert not join_divided(samples, waves, np.full(2, 100.0), np.ones((2, 2), bool), motion, 180 * 30000, 30000.0)
 
 
 def test_a_joined_unit_is_as_sure_as_its_surest_member():

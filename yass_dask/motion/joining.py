@@ -19,9 +19,10 @@ LEVELS = ((0.85, 2.5, 0.62), (0.6, 4.0, 0.2))
 each displacement. Two independent neurons share nearly all; a neuron right beside a contact looks less alike from
 another place, but then divides the displacements sharply: the second level, for units that stand by themselves, as
 the few spikes of what is noise divide anything."""
-SURELY_DIVIDED, EVENER = 0.5, 0.5
-"""Units that share more than this must also fire far more evenly together than each by itself: one that fires at all
-displacements shares as much with any that is seen at half of them."""
+SURELY_DIVIDED, FAR_EVENER = 0.5, 0.5
+"""Together they must fire more evenly over the displacements than each by itself, and far more evenly (so many times as
+unevenly) where they share more than this. A neuron that fires at all displacements shares little with a piece of
+another."""
 MOST_LAG = 4
 """Templates are compared at lags of at most so many samples."""
 SPIKES_PER_BIN, FEWEST_BINS, MOST_BINS = 8, 4, 24
@@ -66,7 +67,7 @@ def join_divided(
         both = [np.concatenate([trains[member] for member in groups[group]]) / sampling_rate for group in (one, other)]
         places = [motion.at(some, np.array([depth]))[:, 0] for some in (*both, middles)]
         shared = shared_rate(*places)
-        if shared > most_shared[u, v] or (shared > SURELY_DIVIDED and not are_evener(*places)):
+        if shared > most_shared[u, v] or unevenness(*places) > (FAR_EVENER if shared > SURELY_DIVIDED else 1.0):
             continue
         sizes = {group: max(len(trains[member]) for member in groups[group]) for group in held}
         into, gone = sorted(held, key=lambda group: (not held[group], -sizes[group]))
@@ -93,12 +94,12 @@ def shared_rate(one: np.ndarray, other: np.ndarray, always: np.ndarray) -> float
     return float(np.minimum(*scaled).sum())
 
 
-def are_evener(one: np.ndarray, other: np.ndarray, always: np.ndarray) -> bool:
-    """Whether two units together fire far more evenly over the displacements than each of them; see `shared_rate`."""
+def unevenness(one: np.ndarray, other: np.ndarray, always: np.ndarray) -> float:
+    """How unevenly two units together fire over the displacements, against the evener of them; see `shared_rate`."""
     time, first, second = _counts(one, other, always)
     shares = [counts / max(counts.sum(), 1) for counts in (time, first + second, first, second)]
     together, *alone = (float(np.abs(share - shares[0]).sum()) for share in shares[1:])
-    return together < EVENER * min(alone)
+    return together / max(min(alone), 1e-12)
 
 
 def _counts(one: np.ndarray, other: np.ndarray, always: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
