@@ -176,6 +176,13 @@ def test_exit_code_of_an_error(monkeypatch: pytest.MonkeyPatch, error: BaseExcep
     assert err.startswith(told)
 
 
+def test_a_path_that_no_file_system_has_is_told() -> None:
+    code, _, err = yass("export", "a" * 3000)
+    assert code == 2
+    assert "longer than the file system allows" in err
+    assert "Traceback" not in err
+
+
 def test_a_fault_tells_its_log_instead_of_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def run_sort(options: SortOptions) -> str:
         error = RuntimeError("broken")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Callable
 
@@ -18,11 +19,20 @@ def run(command: Callable[[], str]) -> None:
         typer.echo(command())
     except InputError as error:
         _leave(str(error), BAD_INPUT)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            _fail(error)
+        name = str(error.filename)
+        _leave(f"A path is longer than the file system allows: {name[:60]}... ({len(name)} letters)", BAD_INPUT)
     except KeyboardInterrupt:
         _leave("interrupted; the same command goes on from what is finished", INTERRUPTED)
     except Exception as error:
-        story = getattr(error, "__notes__", None) or [traceback.format_exc()]
-        _leave("\n".join([f"{type(error).__name__}: {error}", *story]), FAULT)
+        _fail(error)
+
+
+def _fail(error: Exception) -> None:
+    story = getattr(error, "__notes__", None) or [traceback.format_exc()]
+    _leave("\n".join([f"{type(error).__name__}: {error}", *story]), FAULT)
 
 
 def _leave(message: str, code: int) -> None:
