@@ -692,6 +692,18 @@ def test_a_small_unit_loses_what_a_large_one_leaves_over():
     assert len(without_leftovers(fields, equal, clean, MergeParams())["unit_index"]) == len(fields["unit_index"])
 
 
+def test_a_unit_of_nothing_but_leftovers_is_dropped_as_such():
+    """Cut first, what it has by chance besides would stand as a unit of its own."""
+    units, clean = final_units([20, 9])
+    large, chance = train(300, 3_000_000, 1), train(40, 3_000_000, 2)
+    fields = fields_of([large, np.sort(np.concatenate([chance, large[:280] + 2]))])
+    kept = without_leftovers(fields, units, clean, MergeParams())
+    assert len(kept["unit_index"]) == len(fields["unit_index"])
+    dropped = drops(kept, units, clean)
+    assert set(dropped) == {1}
+    assert "lie beside those of larger units" in dropped[1][2]
+
+
 def test_of_two_equal_trains_one_stays():
     units, clean = final_units([20, 20])
     same = train(300, 3_000_000, 1)

@@ -24,7 +24,8 @@ def without_leftovers(
     """Spikes but those that a unit has of what a much larger one leaves over.
 
     Pursuit takes away a spike of a large unit up to an error that can be as large as a small unit nearby. If that fires
-    with most spikes of the large one, those spikes are no neuron's; what else the small unit has stays.
+    with most spikes of the large one, those spikes are no neuron's; what else the small unit has stays. A unit that is
+    nothing but leftovers keeps them, so that `last_drops` knows it.
     """
     n_units, reach = len(units.templates), clean.recording.samples(COINCIDENT_MS)
     trains = trains_of(fields, n_units)
@@ -32,7 +33,7 @@ def without_leftovers(
     for v in range(n_units):
         larger = np.flatnonzero(share_a_channel(units, v) & (units.levels > LEFTOVER_SIZE * units.levels[v]))
         leaving = [trains[u] for u in larger if coincident(trains[u], trains[v], reach) > params.max_coincident]
-        if leaving:
+        if leaving and leftover_share(v, trains, units, clean) <= LEFTOVER_SHARE:
             mine, others = fields["unit_index"] == v, np.sort(np.concatenate(leaving))
             gone[mine] = is_near(fields["sample_index"][mine], others, reach)
     return {name: values[~gone] for name, values in fields.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import traceback
 from collections.abc import Callable
+from typing import NoReturn
 
 import typer
 
@@ -30,11 +31,11 @@ def run(command: Callable[[], str]) -> None:
         _fail(error)
 
 
-def _fail(error: Exception) -> None:
+def _fail(error: Exception) -> NoReturn:
     story = getattr(error, "__notes__", None) or [traceback.format_exc()]
     _leave("\n".join([f"{type(error).__name__}: {error}", *story]), FAULT)
 
 
-def _leave(message: str, code: int) -> None:
+def _leave(message: str, code: int) -> NoReturn:
     typer.echo(f"yass: {message}", err=True)
     raise typer.Exit(code)
