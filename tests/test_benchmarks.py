@@ -209,7 +209,7 @@ def _synchronous_share(trains: Trains) -> float:
 
 
 def test_families():
-    assert set(FAMILIES) == {*names.SYNTHETIC, *names.DRIFTS}
+    assert set(FAMILIES) == {*names.SYNTHETIC, *names.DRIFTS, *names.FADING}
     for family in FAMILIES.values():
         assert contacts(family).shape == (family.n_channels, 2)
     assert len({FAMILIES[name].code for name in names.SYNTHETIC}) == len(names.SYNTHETIC)

@@ -29,6 +29,7 @@ from yass_dask.events import Events
 from yass_dask.noise import Noise
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale
 from yass_dask.readers import from_array
+from yass_dask.sizes import Sizes, steady
 from yass_dask.templates import Templates
 
 RATE = 300.0
@@ -39,6 +40,7 @@ CHUNKINGS = (1, 2, 3, 100)
 BACKENDS = ("numpy", "numba")
 UNITS = planted.shapes(3, N_CHANNELS)
 WAVEFORMS = planted.waveforms(UNITS)
+STEADY = steady(len(UNITS))
 NO_NOISE = Noise(np.ones((N_CHANNELS, 1), np.float32), np.arange(N_CHANNELS, dtype=np.int32)[:, None])
 """Whitening that leaves the traces as they are, to the bit."""
 
@@ -100,14 +102,15 @@ def problems(draw: st.DrawFn) -> Problem:
 # --- pursuit ------------------------------------------------------------------------------------------------
 
 
-def stored_bank() -> StoredBank:
+def stored_bank(sizes: Sizes) -> StoredBank:
     fields = planted.bank(WAVEFORMS)._asdict()
-    return StoredBank({k: np.array([v]) if k in BANK_NUMBERS else v for k, v in fields.items()})
+    arrays = {k: np.array([v]) if k in BANK_NUMBERS else v for k, v in fields.items()}
+    return StoredBank(arrays | sizes._asdict())
 
 
-def pursued(traces: np.ndarray, chunk_blocks: int, backend: str) -> dict[str, np.ndarray]:
+def pursued(traces: np.ndarray, chunk_blocks: int, backend: str, sizes: Sizes = STEADY) -> dict[str, np.ndarray]:
     """Spikes of both passes."""
-    clean, bank, params = clean_of(traces, chunk_blocks), stored_bank(), DeconvolveParams(n_sweeps=3)
+    clean, bank, params = clean_of(traces, chunk_blocks), stored_bank(sizes), DeconvolveParams(n_sweeps=3)
     apart = clean.strided(Stride(2))
     even = compute(deconvolve_apart(apart, NO_NOISE, bank, planted.N_SAMPLES, params, backend))
     assert not (even.load()["sample_index"] // BLOCK % 2).any()
@@ -141,6 +144,28 @@ def test_pursuit_finds_each_planted_spike_once(backend, noise, problem):
     assert spikes == sorted(spikes)
     assert matched(problem, spikes, 0 if noise == 0 else 1)
     np.testing.assert_allclose(found[0]["amplitude"], 1, atol=0.1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_pursuit_of_units_that_shrink(backend):
+    """Down to a fifth, where no amplitude of the whole template is allowed; at borders the sizes differ a little."""
+    n_samples, times = 12 * BLOCK, np.arange(40, 12 * BLOCK - 40, 37)
+    times = np.sort(np.append(times, np.arange(1, 12) * BLOCK + 3))
+    times = times[np.append(True, np.diff(times) > 20)]
+    labels = np.arange(len(times)) % 3
+    course = np.where(labels == 0, 1.4 - 1.2 * times / n_samples, 1.0)
+    traces = planted.plant(n_samples, UNITS, times, labels, course)
+    knots = np.tile([0.0, n_samples], (len(UNITS), 1))
+    sizes = Sizes(knots, np.float32([[1.4, 0.2], [1, 1], [1, 1]]))
+    found = [pursued(traces, chunk_blocks, backend, sizes) for chunk_blocks in (1, 3, 100)]
+    for other in found[1:]:
+        for name, values in found[0].items():
+            np.testing.assert_array_equal(values, other[name], err_msg=name)
+            assert values.dtype == other[name].dtype
+    assert places(found[0]) == list(zip(times.tolist(), labels.tolist(), strict=True))
+    np.testing.assert_allclose(found[0]["amplitude"], course, rtol=0.1)
+    lost = len(times) - len(pursued(traces, 100, backend)["sample_index"])
+    assert lost > 5  # which were found because the size was told
 
 
 def matched(problem: Problem, found: list[tuple[int, int]], tolerance: int) -> bool:

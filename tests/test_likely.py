@@ -27,7 +27,7 @@ def noise(n: int, seed: int = 1, rate: float = 0.75) -> np.ndarray:
 def fit(log_odds: np.ndarray, level: float, *, spread: bool = False) -> tuple[Fits, np.ndarray]:
     accepted = log_odds[log_odds >= THRESHOLD].astype(np.float32)
     fields = {"unit_index": np.zeros(len(accepted), np.int32), "log_odds": accepted}
-    return fit_units(fields, np.array([level]), THRESHOLD, N_SAMPLES, spread=spread), accepted
+    return fit_units(fields, np.array([level]), THRESHOLD, N_SAMPLES, np.array([spread])), accepted
 
 
 @pytest.mark.parametrize(

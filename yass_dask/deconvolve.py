@@ -19,6 +19,7 @@ from yass_dask.matching import low_rank, noise_levels, pair_overlaps, pairs
 from yass_dask.noise import Noise
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.recording import Recording
+from yass_dask.sizes import Sizes, StoredSizes, steady
 from yass_dask.templates import StoredTemplates, Templates
 
 
@@ -46,6 +47,8 @@ class DeconvolveParams(BaseModel):
     """A unit fires again only after this time."""
     n_sweeps: int = Field(1, ge=0, le=10)
     """Times every spike is put back and fitted again beside the others."""
+    follow_sizes: bool = True
+    """Follow units whose spikes grow or shrink slowly over the recording."""
 
 
 NEGLIGIBLE_SD = 0.05
@@ -71,18 +74,27 @@ class StoredBank:
 
     def load(self) -> Bank:
         """The bank in memory."""
-        fields: dict[str, Any] = {name: np.asarray(self.table[name][:]) for name in self.table}
+        names = [name for name in self.table if name not in Sizes._fields]
+        fields: dict[str, Any] = {name: np.asarray(self.table[name][:]) for name in names}
         numbers = {name: fields.pop(name)[0].item() for name in BANK_NUMBERS}
         return Bank(**fields, **numbers)
+
+    def sizes(self) -> Sizes:
+        """How large its units are over time."""
+        return StoredSizes(self.table).load()
 
 
 BANK_NUMBERS = ("peak", "refractory", "amplitude_low", "amplitude_high")
 
 
 def make_bank(
-    templates: Templates | StoredTemplates, noise: Noise, recording: Recording, params: DeconvolveParams
-) -> LazyParts:
-    """Everything the pursuit kernels need to know about the templates; opens as StoredBank."""
+    templates: Templates | StoredTemplates, noise: Noise, recording: Recording, params: DeconvolveParams,
+    sizes: StoredSizes | None = None,
+) -> LazyParts:  # fmt: skip
+    """Everything the pursuit kernels need to know about the templates; opens as StoredBank.
+
+    `sizes` of the units over time; None: they do not change.
+    """
     refractory = recording.samples(params.refractory_ms)
     return LazyParts.one(
         "bank",
@@ -91,17 +103,22 @@ def make_bank(
         noise,
         refractory,
         params,
+        sizes,
         params=params,
-        version=2,
+        version=3,
         open=StoredBank,
     )
 
 
 def _bank_fields(
-    templates: Templates | StoredTemplates, noise: Noise, refractory: int, params: DeconvolveParams
-) -> dict[str, np.ndarray]:
+    templates: Templates | StoredTemplates, noise: Noise, refractory: int, params: DeconvolveParams,
+    stored: StoredSizes | None,
+) -> dict[str, np.ndarray]:  # fmt: skip
     fields = bank_of(templates.load(), noise, refractory, params)._asdict()
-    return {name: np.array([value]) if name in BANK_NUMBERS else value for name, value in fields.items()}
+    sizes = steady(len(fields["norms"])) if stored is None else stored.load()
+    return {
+        name: np.array([fields[name]]) if name in BANK_NUMBERS else fields[name] for name in fields
+    } | sizes._asdict()
 
 
 def bank_of(templates: Templates, noise: Noise, refractory: int, params: DeconvolveParams) -> Bank:
@@ -116,7 +133,7 @@ def bank_of(templates: Templates, noise: Noise, refractory: int, params: Deconvo
         ranked.spatial,
         ranked.support,
         ranked.norms,
-        np.maximum(2 * params.log_odds * levels, params.min_share * ranked.norms).astype(np.float32),
+        _thresholds(ranked.norms, levels, params),
         levels,
         (levels / params.amplitude_sd**2).astype(np.float32),
         start,
@@ -127,6 +144,26 @@ def bank_of(templates: Templates, noise: Noise, refractory: int, params: Deconvo
         refractory,
         params.amplitude_low,
         params.amplitude_high,
+    )
+
+
+def _thresholds(norms: np.ndarray, levels: np.ndarray, params: DeconvolveParams) -> np.ndarray:
+    return np.maximum(2 * params.log_odds * levels, params.min_share * norms).astype(np.float32)
+
+
+def at_size(bank: Bank, size: np.ndarray, params: DeconvolveParams) -> Bank:
+    """The bank of the same templates, each so many times as large."""
+    if (size == 1).all():
+        return bank
+    of_pair = size[np.repeat(np.arange(len(size)), np.diff(bank.pair_start))] * size[bank.pair_unit]
+    overlaps, changed = bank.pair_overlap.copy(), of_pair != 1
+    overlaps[changed] *= of_pair[changed, None]
+    norms = bank.norms * size**2
+    return bank._replace(
+        spatial=bank.spatial * size[:, None, None],
+        norms=norms,
+        thresholds=_thresholds(norms, bank.noise, params),
+        pair_overlap=overlaps,
     )
 
 
@@ -177,7 +214,7 @@ def _deconvolve(
     backend: str,
 ) -> LazyParts:
     halo = 2 * n_samples + 2 * subsample.REACH + (0 if noise.taps is None else len(noise.taps))
-    pursuer = _Pursuer(clean, noise, halo, params.n_sweeps, backend)
+    pursuer = _Pursuer(clean, noise, halo, params, backend)
     parts = chunk_tasks("deconvolve", pursuer.chunk, clean.recording, halo, bank, even)
     recipe = params.model_dump() | {"stride": list(clean.recording.stride)}
     return LazyParts(parts, recipe, 2, Events, reads_traces=True)
@@ -188,26 +225,28 @@ class _Pursuer:
     clean: Clean
     noise: Noise
     halo: int
-    n_sweeps: int
+    params: DeconvolveParams
     backend: str
 
     def chunk(
         self, overlapped: np.ndarray | Rows, chunk: Chunk, stored: StoredBank, even: Events | None
     ) -> dict[str, np.ndarray]:
         """Spikes of a chunk's blocks, those of its even blocks as they are given."""
-        bank = stored.load()
+        bank, sizes = stored.load(), stored.sizes()
         given = EMPTY_SPIKES if even is None else even.within(chunk.start - self.halo, chunk.stop + self.halo)
         stand = [b for b in blocks(overlapped, chunk, self.halo) if even is not None and b.number % 2 == 0]
         found = {block.number: between(given, block.start, block.stop) for block in stand}
         others = [b for b in blocks(overlapped, chunk, self.halo) if b.number not in found]
         for block in read_ahead(others, self.backend in GPU):
-            found[block.number] = self._block(block, bank, given, even is not None)
+            size = sizes.at((block.start + block.stop) / 2)
+            found[block.number] = self._block(block, bank, size, given, even is not None)
         in_order = [found[number] for number in sorted(found)]
         return {name: np.concatenate([empty, *(f[name] for f in in_order)]) for name, empty in EMPTY_SPIKES.items()}
 
-    def _block(self, block: Block, bank: Bank, given: dict, core_only: bool) -> dict[str, np.ndarray]:
+    def _block(self, block: Block, bank: Bank, size: np.ndarray, given: dict, core_only: bool) -> dict[str, np.ndarray]:
         if len(bank.norms) == 0:
             return EMPTY_SPIKES
+        bank = at_size(bank, size, self.params)
         noise, origin = self.noise, block.start - self.halo
         correlation = kernel("correlate", self.backend)(
             block.traces, factor=1 / COUNTS_PER_SD, filters=noise.filters, channels=noise.channels, taps=noise.taps,
@@ -215,7 +254,8 @@ class _Pursuer:
         )  # fmt: skip
         near = between(given, origin, origin + len(correlation))
         rows = near["sample_index"] - origin
-        fixed = BlockSpikes(rows, near["unit_index"], near["shift"], near["amplitude"], near["log_odds"])
+        unit = near["unit_index"]
+        fixed = BlockSpikes(rows, unit, near["shift"], near["amplitude"] / size[unit], near["log_odds"])
         first, last = (self.halo, self.halo + block.stop - block.start) if core_only else (0, len(correlation))
         found = on_host(
             kernel("pursue", self.backend)(
@@ -224,14 +264,14 @@ class _Pursuer:
                 given=fixed if core_only else no_spikes(),
                 first=first,
                 stop=last,
-                n_sweeps=self.n_sweeps,
+                n_sweeps=self.params.n_sweeps,
             )
         )
         spikes: dict[str, np.ndarray] = {
             "sample_index": found.row.astype(np.int64) + origin,
             "unit_index": found.unit,
             "shift": found.shift,
-            "amplitude": found.amplitude,
+            "amplitude": found.amplitude * size[found.unit],
             "log_odds": found.gain / (2 * bank.noise[found.unit]),
         }
         return between(spikes, block.start, block.stop)

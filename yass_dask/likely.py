@@ -48,8 +48,9 @@ class Fits(NamedTuple):
 
 
 def fit_units(
-    fields: Mapping[str, np.ndarray], levels: np.ndarray, threshold: float, n_samples: int, *, spread: bool = False
-) -> Fits:
+    fields: Mapping[str, np.ndarray], levels: np.ndarray, threshold: float, n_samples: int,
+    spread: np.ndarray | None = None,
+) -> Fits:  # fmt: skip
     """Fit the mixture of every unit.
 
     Parameters
@@ -58,7 +59,7 @@ def fit_units(
     levels : (n_units,) distance of each template from nothing, noise standard deviations
     threshold : log-odds from which on pursuit accepts spikes
     n_samples : length of the recording
-    spread : a unit's spikes differ in size by more than noise makes them
+    spread : (n_units,) bool, units whose spikes differ in size by more than noise makes them; None: none
     """
     counts = np.bincount(fields["unit_index"], minlength=len(levels))
     prior = prior_log_odds(counts, n_samples)
@@ -72,7 +73,7 @@ def fit_units(
         mine = log_odds[order[start[u] : start[u + 1]]]
         share, own = _mixture(mine, expected, threshold, spread=False)
         least[u] = min(_crossing(share, own, threshold), max(prior[u] + SURELY, threshold))
-        if spread:
+        if spread is not None and spread[u]:
             least[u] = min(least[u], _crossing(*_mixture(mine, expected, threshold, spread=True), threshold))
         accuracy[u] = _accuracy(share, own, threshold, float(least[u]))
         centre[u] = own.mean / max(expected, 1e-9)

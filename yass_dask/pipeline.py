@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -27,6 +28,7 @@ from yass_dask.refine import Units, first_units, next_units
 from yass_dask.results import finish
 from yass_dask.reuse import known_units
 from yass_dask.session import running
+from yass_dask.sizes import measure_sizes
 from yass_dask.sorting import Sorting
 from yass_dask.store import Store
 from yass_dask.templates import TemplatesParams, average, refuse_too_short
@@ -202,7 +204,7 @@ def pursue(
 ) -> Events:  # fmt: skip
     """Every spike of the units, by matching pursuit: the even blocks, then the odd ones beside them."""
     length = units.templates.n_samples
-    bank = keep("bank" + round_, make_bank(units.handle, noise, clean.recording, params.deconvolve))
+    bank = keep("bank" + round_, make_bank(units.handle, noise, clean.recording, params.deconvolve, units.sizes))
     if clean.recording.stride.step > 1:
         return keep("deconvolve" + round_, deconvolve_apart(clean, noise, bank, length, params.deconvolve, backend))
     every_second = clean.strided(Stride(2))
@@ -234,4 +236,8 @@ def refine(
     means = keep("means" + round_, average(residual, pieces, params.templates, backend))
     left, new = means.parted(len(revision.piece_unit))
     renewed = next_units(units, revision, spikes, left, new, clean, matched, params.templates)
-    return keep("templates" + round_, renewed)
+    renewed = keep("templates" + round_, renewed)
+    if not params.deconvolve.follow_sizes:
+        return renewed
+    sizes = measure_sizes(units, revision, renewed, params.deconvolve.amplitude_sd)
+    return replace(renewed, sizes=keep("sizes" + round_, sizes))

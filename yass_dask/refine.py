@@ -18,6 +18,7 @@ from yass_dask.events import Events
 from yass_dask.merge import Revision
 from yass_dask.noise import Noise
 from yass_dask.preprocess import Clean
+from yass_dask.sizes import StoredSizes
 from yass_dask.sums import find_partners, without_sums
 from yass_dask.templates import (
     Averages,
@@ -49,6 +50,8 @@ class Units:
     """The same templates, on disk"""
     first_new: int = 0
     """Units of lower ids are known from another sort"""
+    sizes: StoredSizes | None = None
+    """How large they are over time; None: as large as the templates"""
 
     @property
     def handle(self) -> Templates | StoredTemplates:

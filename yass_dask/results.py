@@ -55,7 +55,8 @@ def finish(
     # At its edges an excluded period shows parts of spikes.
     fields = {name: values[~inside(fields["sample_index"], excluded)] for name, values in fields.items()}
     moved = None if motion is None or motion.is_none else motion
-    fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_kept(), spread=moved is not None)
+    changing = np.full(len(templates), moved is not None) | (units.sizes is not None and units.sizes.load().changes)
+    fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_kept(), spread=changing)
     likely = fields["log_odds"] >= fits.least[fields["unit_index"]]
     fields = without_leftovers({name: values[likely] for name, values in fields.items()}, units, clean, params)
     in_uv = templates.waveforms * np.append(clean.unit_per_sd, 0)[templates.channels][:, None, :]

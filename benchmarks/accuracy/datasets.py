@@ -6,7 +6,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.accuracy.names import DRIFTS, SYNTHETIC
+from benchmarks.accuracy.names import DRIFTS, FADING, SYNTHETIC
 
 MAKERS = ("numpy", "scipy", "spikeinterface", "probeinterface")
 
@@ -19,7 +19,7 @@ def make(name: str, seed: int, folder: Path, data: Path | None = None, seconds: 
     data : folder of the real templates; the hybrids need it.
     seconds : length, the usual one of this name unless told.
     """
-    if name in (*SYNTHETIC, *DRIFTS):
+    if name in (*SYNTHETIC, *DRIFTS, *FADING):
         from benchmarks.accuracy import synthetic
 
         synthetic.make(name, seed, folder, seconds)

@@ -1,10 +1,12 @@
-"""How the tissue moves along the probe in the synthetic recordings: displacement of a place at a time."""
+"""What changes over a synthetic recording: how the tissue moves along the probe, and how large the units are."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import numpy as np
+
+from benchmarks.accuracy.firing import Trains
 
 Kind = Literal["zigzag", "ramp", "bumps", "nonrigid"]
 
@@ -31,3 +33,9 @@ def displacement(kind: Kind, most_um: float, seconds: np.ndarray, depth: np.ndar
         return most_um * (2.0 * (np.searchsorted(jumps, seconds, side="right") % 2) - 1)
     zigzag = most_um * (1 - 4 * np.abs((seconds / PERIOD_S + 0.25) % 1 - 0.5))
     return zigzag if kind == "zigzag" else zigzag * (1 - (1 - LEAST_SHARE) * depth)
+
+
+def faded(trains: Trains, most: float, n_samples: int) -> Trains:
+    """The same spikes, of even units from 1 + most to 1 - most times as large over time, of odd units the other way."""
+    change = most * (1 - 2 * trains.times / n_samples) * (1 - 2 * (trains.labels % 2))
+    return trains._replace(scales=(trains.scales * (1 + change)).astype(np.float32))

@@ -8,8 +8,10 @@ NAMES = (*SYNTHETIC, *HYBRIDS)
 """What `all` means: the table of the benchmark, in its order."""
 DRIFTS = ("np64still", "np64ramp", "np64bumps", "np64nonrigid")
 """The units of np64drift at rest, and moved in other ways."""
-OTHER_NAMES = ("hybrid96", "hybrid32", *DRIFTS)
-"""The two probes of `hybrid` by name, for any seed; and drifts beside the table's."""
+FADING = ("np32fade",)
+"""The units of np32, which grow or shrink threefold."""
+OTHER_NAMES = ("hybrid96", "hybrid32", *DRIFTS, *FADING)
+"""The two probes of `hybrid` by name, for any seed; drifts beside the table's; units that change."""
 
 OURS = "yass_dask"
 ORACLE = "oracle"

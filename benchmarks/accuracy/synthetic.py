@@ -41,6 +41,8 @@ class Family:
     drift_um: float = 0.0
     """Largest displacement to either side."""
     drift: drift.Kind = "zigzag"
+    fade: float = 0.0
+    """Sizes of the units fall from 1 + fade to 1 - fade times over the recording, every second unit's rise."""
 
 
 FAMILIES = {
@@ -57,6 +59,8 @@ FAMILIES = {
     "np64ramp": Family(8, "neuropixels", 64, 30000.0, 180.0, 40, drift_um=30.0, drift="ramp"),
     "np64bumps": Family(8, "neuropixels", 64, 30000.0, 180.0, 40, drift_um=10.0, drift="bumps"),
     "np64nonrigid": Family(8, "neuropixels", 64, 30000.0, 180.0, 40, drift_um=25.0, drift="nonrigid"),
+    # The units of np32.
+    "np32fade": Family(3, "neuropixels", 32, 30000.0, 120.0, 20, fade=0.5),
 }
 
 
@@ -78,6 +82,7 @@ def make(name: str, seed: int, folder: str | Path, seconds: float | None = None)
     noise_sd = noise.segments[0].noise_levels[0]
     places, variants, snr = draw_templates(family, positions, noise_sd, own_seed)
     trains = draw_trains(family.n_units, n_samples, family.sampling_rate, own_seed, synchronous=family.synchronous)
+    trains = drift.faded(trains, family.fade, n_samples)
     seconds, depth = trains.times / family.sampling_rate, _depth(places[trains.labels, 1], positions)
     moved = drift.displacement(family.drift, family.drift_um, seconds, depth, n_samples / family.sampling_rate)
     _write_traces(folder / "recording.bin", noise, trains, variants, _variant_of(trains, moved, family), family)
