@@ -22,10 +22,10 @@ import moving
 import numpy as np
 
 from yass_dask import backends, from_array, simulate, sort
-from yass_dask.deconvolve import residual
 from yass_dask.pipeline import SortParams
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, measure_scale, preprocess
 from yass_dask.report.sampled import residual_of
+from yass_dask.residual import residual
 from yass_dask.session import running
 
 HERE = Path(__file__).parent / "pictures"

@@ -22,13 +22,13 @@ from yass_dask.deconvolve import (
     StoredBank,
     deconvolve,
     deconvolve_apart,
-    residual,
 )
 from yass_dask.detect import DetectParams, detect
 from yass_dask.events import Events
 from yass_dask.noise import Noise
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale
 from yass_dask.readers import from_array
+from yass_dask.residual import residual
 from yass_dask.sizes import Sizes, steady
 from yass_dask.templates import Templates
 

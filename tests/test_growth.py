@@ -15,9 +15,9 @@ import pytest
 
 from yass_dask import Recording, pipeline
 from yass_dask.chunked import LazyParts, LazyTraces
-from yass_dask.deconvolve import Residual
 from yass_dask.neuralnetwork.models import chosen_model
 from yass_dask.preprocess import Clean
+from yass_dask.residual import Residual
 from yass_dask.runtime import Executor
 from yass_dask.runtime.pools import Job, cut_jobs
 from yass_dask.store import parts, traces

@@ -7,9 +7,9 @@ import pytest
 
 import yass_dask
 from yass_dask import commands, config, refine
-from yass_dask.deconvolve import residual
 from yass_dask.events import Events
 from yass_dask.preprocess import measure_scale, preprocess
+from yass_dask.residual import residual
 from yass_dask.store import Store
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "locust_tetrode"

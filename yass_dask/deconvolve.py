@@ -1,9 +1,9 @@
-"""Stage: clean traces + templates -> every spike, by matching pursuit; and what is left of the traces."""
+"""Stage: clean traces + templates -> every spike, by matching pursuit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from yass_dask import subsample
 from yass_dask.backends import GPU, kernel, on_host
-from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks, joined_traces, read_ahead
+from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks, read_ahead
 from yass_dask.events import Events, between
 from yass_dask.kernels.bank import Bank, no_spikes
 from yass_dask.kernels.bank import Spikes as BlockSpikes
@@ -61,9 +61,6 @@ EMPTY_SPIKES: dict[str, np.ndarray] = {
     "amplitude": np.zeros(0, np.float32),
     "log_odds": np.zeros(0, np.float32),
 }
-
-
-# --- pursuit ---
 
 
 @dataclass(frozen=True)
@@ -275,58 +272,3 @@ class _Pursuer:
             "log_odds": found.gain / (2 * bank.noise[found.unit]),
         }
         return between(spikes, block.start, block.stop)
-
-
-# --- residual ---
-
-
-@dataclass(frozen=True)
-class Residual:
-    """Clean traces less the spikes found in them; stands wherever clean traces do."""
-
-    clean: Clean
-    templates: Any
-    """Templates, or StoredTemplates (after `within`: Templates)"""
-    spikes: Any
-    """Spikes, or (after `within`) the fields of those nearby"""
-    backend: str
-
-    @property
-    def recording(self) -> Recording:
-        """The clean recording: `to_sd` is what subtracts."""
-        return self.clean.recording
-
-    def within(self, start: int, stop: int) -> Residual:
-        """The same with the spikes of samples [start, stop) and around in memory."""
-        templates = self.templates.load().packed()
-        reach = templates.n_samples + subsample.REACH
-        return replace(self, templates=templates, spikes=self.spikes.within(start - reach, stop + reach))
-
-    def to_sd(self, traces: np.ndarray, start: int) -> np.ndarray:
-        """Noise standard deviations of samples from `start` on, spikes subtracted."""
-        if len(self.templates) == 0:
-            return self.clean.to_sd(traces)
-        reach = self.templates.n_samples + subsample.REACH
-        near = between(self.spikes, start - reach, start + len(traces) + reach)
-        return kernel("subtract", self.backend)(
-            traces, factor=1 / COUNTS_PER_SD, rows=near["sample_index"] - start, units=near["unit_index"],
-            shifts=near["shift"], amplitudes=near["amplitude"], waveforms=self.templates.waveforms,
-            channels=self.templates.channels, peak=self.templates.peak, filters=subsample.shift_filters(),
-        )  # fmt: skip
-
-
-def residual(clean: Clean, templates: Templates, spikes: Events, backend: str = "numba") -> Recording:
-    """What the spikes leave of the clean traces: a lazy recording, float32, in noise standard deviations."""
-    from yass_dask.readers import from_array
-
-    recording = clean.recording
-    source = Residual(clean, templates, spikes, backend)
-    tasks = chunk_tasks("residual", _residual_chunk, recording, 0, source)
-    traces = joined_traces(tasks, recording, np.float32)
-    return from_array(traces, recording.sampling_rate, geometry=recording.probe)
-
-
-def _residual_chunk(overlapped: np.ndarray | Rows, chunk: Chunk, source: Residual) -> np.ndarray:
-    near = source.within(chunk.start, chunk.stop)
-    cores = [on_host(near.to_sd(b.traces[: b.stop - b.start], b.start)) for b in blocks(overlapped, chunk, 0)]
-    return np.concatenate(cores)

@@ -13,7 +13,7 @@ from yass_dask.backends import checked
 from yass_dask.chunked import Stride
 from yass_dask.cluster import ClusterParams, cluster, gather_units
 from yass_dask.conditioning import PreprocessParams
-from yass_dask.deconvolve import DeconvolveParams, Residual, deconvolve, deconvolve_apart, make_bank
+from yass_dask.deconvolve import DeconvolveParams, deconvolve, deconvolve_apart, make_bank
 from yass_dask.detect import DetectParams, Finder, detect, fit_triage, refuse_unfit_networks
 from yass_dask.events import Events
 from yass_dask.features import FeatureParams, Features, choose_peaks, measure_basis, measure_features
@@ -25,6 +25,7 @@ from yass_dask.noise import Noise, measure_noise, measure_spectrum
 from yass_dask.preprocess import Clean, measure_scale, preprocess
 from yass_dask.projector import Basis
 from yass_dask.refine import Units, first_units, next_units
+from yass_dask.residual import Residual
 from yass_dask.results import finish
 from yass_dask.reuse import known_units
 from yass_dask.session import running

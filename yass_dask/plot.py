@@ -150,8 +150,8 @@ def plot_residual(sorting: Sorting, start_s: float, end_s: float, *, channels: S
         The sorting lies in no folder of a sort whose clean traces were kept, the stretch is not in the recording, or
         matplotlib is not installed.
     """
-    from yass_dask.deconvolve import residual
     from yass_dask.report.sampled import residual_of
+    from yass_dask.residual import residual
 
     store = _store(sorting, "plot_residual")
     source = residual_of(sorting, store)

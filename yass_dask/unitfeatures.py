@@ -14,7 +14,6 @@ import numpy as np
 
 from yass_dask.backends import GPU
 from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks, read_ahead
-from yass_dask.deconvolve import Residual
 from yass_dask.detect import Finder
 from yass_dask.events import Events, Fields, evenly
 from yass_dask.features import Cutter, FeatureParams, Features
@@ -23,6 +22,7 @@ from yass_dask.matching import distances, low_rank, pair_overlaps, pairs
 from yass_dask.noise import Noise
 from yass_dask.projector import Basis, Projector
 from yass_dask.recording import Recording
+from yass_dask.residual import Residual
 from yass_dask.templates import StoredTemplates, Templates
 
 

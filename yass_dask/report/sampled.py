@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from yass_dask.backends import kernel
-from yass_dask.deconvolve import Residual
 from yass_dask.detect import SIGNS, DetectParams, neighbor_lists
 from yass_dask.errors import InputError
 from yass_dask.evaluate.trains import evenly
@@ -16,6 +15,7 @@ from yass_dask.events import Events
 from yass_dask.geometry import Probe
 from yass_dask.preprocess import COUNTS_PER_SD, Clean, Scale
 from yass_dask.readers import read_zarr
+from yass_dask.residual import Residual
 from yass_dask.sources import ZarrSource
 from yass_dask.store.recipe import hash_of
 from yass_dask.store.stage import UNSTORED, Stage
