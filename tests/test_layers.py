@@ -29,6 +29,7 @@ STAGES = [
     "merge.py",
     "verdicts.py",
     "refine.py",
+    "sizes.py",
     "duplicates.py",
     "known.py",
     "sums.py",

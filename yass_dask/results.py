@@ -55,8 +55,7 @@ def finish(
     # At its edges an excluded period shows parts of spikes.
     fields = {name: values[~inside(fields["sample_index"], excluded)] for name, values in fields.items()}
     moved = None if motion is None or motion.is_none else motion
-    changing = np.full(len(templates), moved is not None) | (units.sizes is not None and units.sizes.load().changes)
-    fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_kept(), spread=changing)
+    fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_kept(), _changing(units, moved))
     likely = fields["log_odds"] >= fits.least[fields["unit_index"]]
     fields = without_leftovers({name: values[likely] for name, values in fields.items()}, units, clean, params)
     in_uv = templates.waveforms * np.append(clean.unit_per_sd, 0)[templates.channels][:, None, :]
@@ -98,6 +97,12 @@ def finish(
     )
     write_motion(motion, folder / MOTION_FOLDER)
     return replace(sorting, path=sorting.write(folder), templates=read_templates(folder))
+
+
+def _changing(units: Units, moved: Motion | None) -> np.ndarray:
+    """(n_units,) bool: units whose spikes differ in size."""
+    changing: np.ndarray = np.full(len(units.templates), moved is not None)
+    return changing if units.sizes is None else changing | units.sizes.load().changes
 
 
 def write_motion(motion: Motion | None, folder: Path) -> None:
