@@ -29,6 +29,8 @@ PEAK_BYTES, FEATURE_BYTES, RESIDUAL_BYTES, SPIKE_BYTES = 40, 500, 700, 60
 kept as much, while a stage is joined its parts lie there besides."""
 UNITS_PER_CHANNEL = 1.0
 """Before the last drops; the results hold half of them."""
+SUMS_PER_CHANNEL = 1.6
+"""Sums of waveforms that a chunk has when clusters are averaged (measured: 1.5 on 2048 channels)."""
 UNIT_BYTES = 150_000
 """Kept of all tables of units after a round, a unit (measured: 20 to 100 kB a channel)."""
 SUM_BYTES = 4
@@ -174,8 +176,8 @@ class _Reckoning:
         recording = self.recording.with_chunks(self.recording.part_blocks or self.recording.chunk_blocks)
         n_chunks = sum(len(chunk.numbers) > 0 for chunk in recording.strided(stride).chunks)
         n_local = min(self.params.templates.max_channels, self.recording.n_channels)
-        n_units = UNITS_PER_CHANNEL * self.recording.n_channels
-        n_sums = min(n_chunks, self.params.templates.max_spikes) * n_units * n_local * self._template_samples()
+        n_clusters = SUMS_PER_CHANNEL * self.recording.n_channels
+        n_sums = min(n_chunks, self.params.templates.max_spikes) * n_clusters * n_local * self._template_samples()
         return int(SUM_BYTES * n_sums)
 
     def _template_samples(self) -> int:
