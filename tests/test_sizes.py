@@ -11,7 +11,8 @@ from yass_dask.deconvolve import NEGLIGIBLE_SD, DeconvolveParams, at_size, bank_
 from yass_dask.merge import Revision
 from yass_dask.noise import Noise
 from yass_dask.refine import Units
-from yass_dask.sizes import LARGEST, Sizes, followed, measure_sizes, steady, unheld
+from yass_dask.results import _fitted
+from yass_dask.sizes import LARGEST, Sizes, followed, last_sizes, measure_sizes, steady, unheld
 from yass_dask.templates import Templates
 
 RATE = 30_000
@@ -159,3 +160,27 @@ def test_the_bank_at_a_size_is_that_of_templates_of_this_size():
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4, err_msg=name)
     product = [np.einsum("urt,urc->utc", one.temporal, one.spatial) for one in (found, expected)]
     np.testing.assert_allclose(*product, atol=1e-3)
+
+
+# --- the end of a sort ---
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_unit_found_in_the_last_round_is_judged_by_its_size_at_each_time(follow):
+    """Its template is that of its largest spikes; it falls to a third, and is no noise for that."""
+    level, samples = 14.0, times(800)
+    course = 1.0 - 0.7 * samples / LENGTH
+    log_odds = 0.5 * level**2 * course**2 + level * course * rng(2).normal(size=800)
+    kept = log_odds > 6
+    fields = {
+        "unit_index": np.zeros(kept.sum(), np.int32),
+        "sample_index": samples[kept],
+        "amplitude": ((course * level**2 + 44.4) / (level**2 + 44.4))[kept].astype(np.float32),
+        "log_odds": log_odds[kept].astype(np.float32),
+    }
+    units = Units(some_templates(1), np.array([level]), 1, [])
+    fits = _fitted(fields, units, DeconvolveParams(follow_sizes=follow), LENGTH, None)
+    assert fits.centre[0] > 0.85 if follow else fits.centre[0] < 0.7
+    assert last_sizes(fields, units, 0.15).changes.all()
+    steadily = fields | {"amplitude": np.ones(kept.sum(), np.float32)}
+    assert not last_sizes(steadily, units, 0.15).changes.any()

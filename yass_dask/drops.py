@@ -13,7 +13,7 @@ from yass_dask.refine import Units, trains_of
 from yass_dask.verdicts import coincident, is_near
 
 COINCIDENT_MS = 0.4
-LEFTOVER_MS, LEFTOVER_SHARE, LEFTOVER_SIZE = 1.0, 0.75, 2.0
+LEFTOVER_MS, LEFTOVER_SHARE, LEFTOVER_SIZE = 1.5, 0.75, 2.0
 """A unit is what larger ones leave over if this share of its spikes, beyond chance, comes within this time of a spike
 of a neighbour at least this much larger."""
 

@@ -21,6 +21,7 @@ from yass_dask.motion.joining import join_divided
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.recording.spans import inside
 from yass_dask.refine import Units, trains_of
+from yass_dask.sizes import Sizes, last_sizes
 from yass_dask.sorting import Sorting, SpreadTemplates, read_templates
 from yass_dask.store.disk import readable_errors
 
@@ -29,6 +30,8 @@ VIOLATION_MS = 2.0
 GOOD_CONTAMINATION = 0.1
 GOOD_LEVEL = 6.0
 NOISE_LEVEL = 5.0
+SURELY_REAL = 4.0
+"""No noise has log-odds of which half are so many times the least that pursuit accepts."""
 LOCATION_RADIUS_UM = 100.0
 MOTION_FOLDER = "motion"
 ORIGINS = dict.fromkeys(("found", "split"), "a cluster of its own that pursuit confirmed") | {
@@ -55,7 +58,7 @@ def finish(
     # At its edges an excluded period shows parts of spikes.
     fields = {name: values[~inside(fields["sample_index"], excluded)] for name, values in fields.items()}
     moved = None if motion is None or motion.is_none else motion
-    fits = fit_units(fields, units.levels, pursuit.log_odds, clean.recording.n_kept(), _changing(units, moved))
+    fits = _fitted(fields, units, pursuit, clean.recording.n_kept(), moved)
     likely = fields["log_odds"] >= fits.least[fields["unit_index"]]
     fields = without_leftovers({name: values[likely] for name, values in fields.items()}, units, clean, params)
     in_uv = templates.waveforms * np.append(clean.unit_per_sd, 0)[templates.channels][:, None, :]
@@ -99,10 +102,26 @@ def finish(
     return replace(sorting, path=sorting.write(folder), templates=read_templates(folder))
 
 
-def _changing(units: Units, moved: Motion | None) -> np.ndarray:
-    """(n_units,) bool: units whose spikes differ in size."""
-    changing: np.ndarray = np.full(len(units.templates), moved is not None)
-    return changing if units.sizes is None else changing | units.sizes.load().changes
+def _fitted(
+    fields: Mapping[str, np.ndarray], units: Units, pursuit: DeconvolveParams, n_samples: int, moved: Motion | None
+) -> Fits:
+    """What the log-odds of the spikes say, where units that change are as large as they are on average."""
+    levels, changing = units.levels, np.full(len(units.levels), moved is not None)
+    if pursuit.follow_sizes:
+        sizes = last_sizes(fields, units, pursuit.amplitude_sd)
+        changing |= sizes.changes
+        levels = levels * [_mean_size(u, fields, sizes, pursuit.log_odds) for u in range(len(levels))]
+    return fit_units(fields, levels, pursuit.log_odds, n_samples, changing)
+
+
+def _mean_size(u: int, fields: Mapping[str, np.ndarray], sizes: Sizes, threshold: float) -> float:
+    """Root mean square of the sizes of a unit's spikes; 1 if it does not change, or may be noise."""
+    if not sizes.changes[u]:
+        return 1.0
+    mine = fields["unit_index"] == u
+    if np.median(fields["log_odds"][mine]) < SURELY_REAL * threshold:
+        return 1.0
+    return float(np.sqrt((np.interp(fields["sample_index"][mine], sizes.knots[u], sizes.values[u]) ** 2).mean()))
 
 
 def write_motion(motion: Motion | None, folder: Path) -> None:

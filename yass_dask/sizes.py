@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from yass_dask.chunked import LazyParts
+from yass_dask.events import evenly
 
 if TYPE_CHECKING:
     from yass_dask.merge import Revision
     from yass_dask.refine import Units
 
 SPIKES_PER_BIN, FEWEST_BINS, MOST_BINS = 20, 6, 24
+MOST_SPIKES = 1000
+"""looked at of a unit at the end"""
 MOST_ROUGH = 0.6
 """Squared steps from bin to bin are at most so large against the squares around the mean: 2 where bins are independent
 of each other, as they are where only noise or bursts change the sizes (von Neumann 1941)."""
@@ -53,11 +56,17 @@ class Sizes(NamedTuple):
 
     def of(self, units: np.ndarray, samples: np.ndarray) -> np.ndarray:
         """(n,) sizes of spikes of some units at some times."""
-        size = np.ones(len(units))
+        size, rows = np.ones(len(units)), rows_of(units, len(self.values))
         for u in np.flatnonzero(self.changes):
-            mine = units == u
-            size[mine] = np.interp(samples[mine], self.knots[u], self.values[u])
+            size[rows[u]] = np.interp(samples[rows[u]], self.knots[u], self.values[u])
         return size
+
+
+def rows_of(units: np.ndarray, n_units: int) -> list[np.ndarray]:
+    """Rows of each unit's spikes, ascending; rows of unit -1 are left out."""
+    order = np.argsort(units, kind="stable")
+    start = np.searchsorted(units[order], np.arange(n_units + 1))
+    return [order[start[u] : start[u + 1]] for u in range(n_units)]
 
 
 def steady(n_units: int) -> Sizes:
@@ -92,6 +101,27 @@ def measure_sizes(units: Units, revision: Revision, renewed: Units, amplitude_sd
     )  # fmt: skip
 
 
+def last_sizes(fields: Mapping[str, np.ndarray], units: Units, amplitude_sd: float) -> Sizes:
+    """Sizes by the spikes of the last pursuit, of units that were found in the last round as well."""
+    chosen = evenly(fields["unit_index"], MOST_SPIKES)
+    unit, sample = (fields[name][chosen] for name in ("unit_index", "sample_index"))
+    size = _best_sizes(unit, sample, fields["amplitude"][chosen], units.levels, units.sizes, amplitude_sd)
+    found = steady(len(units.levels))
+    for u, mine in enumerate(rows_of(unit, len(units.levels))):
+        found.knots[u], found.values[u] = followed(sample[mine], size[mine])
+    return found
+
+
+def _best_sizes(
+    unit: np.ndarray, sample: np.ndarray, amplitude: np.ndarray, levels: np.ndarray, before: StoredSizes | None,
+    amplitude_sd: float,
+) -> np.ndarray:  # fmt: skip
+    """(n_spikes,) times the template that fit the traces best; pursuit held them to the sizes before."""
+    held = 1.0 if before is None else before.load().of(unit, sample)
+    best: np.ndarray = held * unheld(amplitude / held, levels[unit] * held, amplitude_sd)
+    return best
+
+
 def _measure(
     stored: Any, before: StoredSizes | None, levels: np.ndarray, revision: Revision, renewed: Any, amplitude_sd: float
 ) -> dict[str, np.ndarray]:
@@ -100,15 +130,10 @@ def _measure(
         np.asarray(revision.members[name][:]) for name in ("unit_index", "sample_index", "amplitude")
     )
     unit = revision.piece_unit[piece]
-    sizes = steady(len(old)) if before is None else before.load()
-    held = sizes.of(unit, sample)
-    relative = unheld(amplitude / held, levels[unit] * held, amplitude_sd)
     norms = [np.sqrt((templates.waveforms**2).sum(axis=(1, 2))) for templates in (old, new)]
-    size = relative * held * norms[0][unit]
-    row = _row_of_piece(revision, new.ids)[piece]
+    size = _best_sizes(unit, sample, amplitude, levels, before, amplitude_sd) * norms[0][unit]
     found = steady(len(new))
-    for u in range(len(new)):
-        mine = row == u
+    for u, mine in enumerate(rows_of(_row_of_piece(revision, new.ids)[piece], len(new))):
         found.knots[u], found.values[u] = followed(sample[mine], size[mine] / max(float(norms[1][u]), 1e-9))
     return found._asdict()
 

@@ -37,7 +37,7 @@ FIRST = (
 )  # fmt: skip
 ROUND = (
     "bank", "even", "deconvolve", "spikes", "frames", "residual", "split", "merge", "cluster", "units", "pieces",
-    "means", "templates",
+    "means", "templates", "sizes",
 )  # fmt: skip
 LAST = ("bank", "even", "deconvolve")
 UNITS_PER_CHANNEL = 0.5
