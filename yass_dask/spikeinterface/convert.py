@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CONTACT_RADIUS_UM = 5.0
 """probeinterface wants a size of every contact; nothing depends on it."""
+SPIKE_FIELDS = [("sample_index", "int64"), ("unit_index", "int64"), ("segment_index", "int64")]
+"""Those of SpikeInterface's spike vector, which it names at another place in each version"""
 
 
 class YassRecording(si.BaseRecording):
@@ -105,7 +107,7 @@ def make_sorting(sorting: Sorting, segment_samples: Sequence[int] | None = None)
     if sum(lengths) != sorting.n_samples:
         raise InputError(f"segments of {lengths} samples are not the {sorting.n_samples} samples that were sorted")
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    spikes = np.zeros(sorting.n_spikes, dtype=si.base.minimum_spike_dtype)
+    spikes = np.zeros(sorting.n_spikes, SPIKE_FIELDS)
     spikes["segment_index"] = np.searchsorted(starts[1:-1], sorting.sample_index, side="right")
     spikes["sample_index"] = sorting.sample_index - starts[spikes["segment_index"]]
     spikes["unit_index"] = sorting.unit_rows
