@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 
+import yass_dask
 from yass_dask import InputError, Sorting, SortParams, from_spikeinterface, read_binary, sort
 from yass_dask.runtime import Executor
 from yass_dask.sources import BinarySource
@@ -177,3 +179,8 @@ def test_a_sorting_without_units(small_sorted):
     none = replace(s, sample_index=[], unit_index=[], amplitudes=[], templates=s.templates[:0], unit_ids=[],
                    unit_locations=[], units=[])  # fmt: skip
     assert none.to_spikeinterface().get_num_units() == 0
+
+
+def test_the_version_is_told():
+    """SpikeInterface asks the package of an extractor for it."""
+    assert yass_dask.__version__ == version("yass-dask")
