@@ -98,15 +98,25 @@ def gather_units(clusters: Mapping[str, Any], max_spikes: int) -> LazyParts:
     )
 
 
-def _gather_units(clusters: Mapping[str, Any], max_spikes: int) -> dict[str, np.ndarray]:
-    fields = {name: np.asarray(clusters[name][:]) for name in clusters}
+MEMBER_FIELDS = ("sample_index", "channel_index", "cluster_index", "shift")
+
+
+def members_of(clusters: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """All members of the (channel, cluster) pairs in time order: sample_index, unit_index, shift, channel_index."""
+    fields = {name: np.asarray(clusters[name][:]) for name in MEMBER_FIELDS}
     pairs = np.stack([fields["channel_index"], fields["cluster_index"]], axis=1).astype(np.int64)
     _, unit = np.unique(pairs, axis=0, return_inverse=True)
-    order = np.lexsort((unit.reshape(-1), fields["sample_index"]))
-    kept = order[evenly(unit.reshape(-1)[order], max_spikes)]
+    unit = unit.reshape(-1)
+    order = np.lexsort((unit, fields["sample_index"]))
+    return {"unit_index": unit[order]} | {name: values[order] for name, values in fields.items()}
+
+
+def _gather_units(clusters: Mapping[str, Any], max_spikes: int) -> dict[str, np.ndarray]:
+    fields = members_of(clusters)
+    kept = evenly(fields["unit_index"], max_spikes)
     return {
         "sample_index": fields["sample_index"][kept],
-        "unit_index": unit.reshape(-1)[kept].astype(np.int32),
+        "unit_index": fields["unit_index"][kept].astype(np.int32),
         "shift": fields["shift"][kept],
         "amplitude": np.ones(len(kept), np.float32),
         "main_channel": fields["channel_index"][kept],

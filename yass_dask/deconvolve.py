@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from yass_dask import subsample
 from yass_dask.backends import GPU, kernel, on_host
 from yass_dask.chunked import Block, Chunk, LazyParts, Rows, blocks, chunk_tasks, read_ahead
 from yass_dask.events import Events, between
-from yass_dask.kernels.bank import Bank, no_spikes
+from yass_dask.kernels.bank import Bank, no_spikes, of_units
 from yass_dask.kernels.bank import Spikes as BlockSpikes
 from yass_dask.matching import low_rank, noise_levels, pair_overlaps, pairs
+from yass_dask.motion.poses import StoredPoses
 from yass_dask.noise import Noise
 from yass_dask.preprocess import COUNTS_PER_SD, Clean
 from yass_dask.recording import Recording
@@ -68,6 +70,8 @@ class StoredBank:
     """A bank on disk: a small handle that travels to tasks."""
 
     table: Mapping[str, Any]
+    poses: StoredPoses | None = None
+    """Where the tissue moves, the bank's units are poses of the units"""
 
     def load(self) -> Bank:
         """The bank in memory."""
@@ -86,11 +90,11 @@ BANK_NUMBERS = ("peak", "refractory", "amplitude_low", "amplitude_high")
 
 def make_bank(
     templates: Templates | StoredTemplates, noise: Noise, recording: Recording, params: DeconvolveParams,
-    sizes: StoredSizes | None = None,
+    sizes: StoredSizes | None = None, poses: StoredPoses | None = None,
 ) -> LazyParts:  # fmt: skip
     """Everything the pursuit kernels need to know about the templates; opens as StoredBank.
 
-    `sizes` of the units over time; None: they do not change.
+    `sizes` of the units over time, and their `poses`; None: they do not change.
     """
     refractory = recording.samples(params.refractory_ms)
     return LazyParts.one(
@@ -101,27 +105,36 @@ def make_bank(
         refractory,
         params,
         sizes,
+        poses,
+        -(-recording.n_samples // recording.block_samples),
         params=params,
         version=3,
-        open=StoredBank,
+        open=partial(StoredBank, poses=poses),
     )
 
 
 def _bank_fields(
     templates: Templates | StoredTemplates, noise: Noise, refractory: int, params: DeconvolveParams,
-    stored: StoredSizes | None,
+    stored: StoredSizes | None, poses: StoredPoses | None, n_blocks: int,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    fields = bank_of(templates.load(), noise, refractory, params)._asdict()
-    sizes = steady(len(fields["norms"])) if stored is None else stored.load()
+    units = templates.load()
+    if poses is None:
+        fields = bank_of(units, noise, refractory, params)._asdict()
+    else:
+        together = poses.index().together(n_blocks)
+        fields = bank_of(poses.templates(), noise, refractory, params, together)._asdict()
+    sizes = steady(len(units)) if stored is None else stored.load()
     return {
         name: np.array([fields[name]]) if name in BANK_NUMBERS else fields[name] for name in fields
     } | sizes._asdict()
 
 
-def bank_of(templates: Templates, noise: Noise, refractory: int, params: DeconvolveParams) -> Bank:
-    """The bank in memory; `refractory` in samples."""
+def bank_of(
+    templates: Templates, noise: Noise, refractory: int, params: DeconvolveParams, together: Any = None
+) -> Bank:
+    """The bank in memory; `refractory` in samples, `together` nonzero for pairs that may meet (None: all)."""
     ranked = low_rank(templates, noise, params.rank, params.max_support)
-    start, other = pairs(ranked, templates.n_channels)
+    start, other = pairs(ranked, templates.n_channels, together)
     levels = noise_levels(ranked, noise)
     overlaps = pair_overlaps(ranked, start, other, templates.n_channels)
     overlaps[np.abs(overlaps) < NEGLIGIBLE_SD * np.sqrt(ranked.norms * levels)[other, None]] = 0
@@ -230,13 +243,15 @@ class _Pursuer:
     ) -> dict[str, np.ndarray]:
         """Spikes of a chunk's blocks, those of its even blocks as they are given."""
         bank, sizes = stored.load(), stored.sizes()
+        poses = None if stored.poses is None else stored.poses.index()
         given = EMPTY_SPIKES if even is None else even.within(chunk.start - self.halo, chunk.stop + self.halo)
         stand = [b for b in blocks(overlapped, chunk, self.halo) if even is not None and b.number % 2 == 0]
         found = {block.number: between(given, block.start, block.stop) for block in stand}
         others = [b for b in blocks(overlapped, chunk, self.halo) if b.number not in found]
         for block in read_ahead(others, self.backend in GPU):
             size = sizes.at((block.start + block.stop) / 2)
-            found[block.number] = self._block(block, bank, size, given, even is not None)
+            here = bank if poses is None else of_units(bank, poses.at(block.number))
+            found[block.number] = self._block(block, here, size, given, even is not None)
         in_order = [found[number] for number in sorted(found)]
         return {name: np.concatenate([empty, *(f[name] for f in in_order)]) for name, empty in EMPTY_SPIKES.items()}
 

@@ -4,7 +4,8 @@ Pursuit's log-odds are against Gaussian noise. The background of small far units
 that differs from unit to unit and recording to recording. So each unit's log-odds are read as a mixture: of the
 unit's own spikes, normal around half the squared distance of its template from nothing, with twice that as variance;
 and of what noise gives, an exponential tail just above the threshold. Where the tissue moves, spikes are larger at some
-displacements than at others: the variance is fitted then, and is only at least as large.
+displacements than at others: the variance is fitted then, and is only at least as large. A unit that was pursued with
+several templates has as many normal distributions, whose means are one multiple of what each template's level gives.
 """
 
 from __future__ import annotations
@@ -30,10 +31,27 @@ N_STEPS, STEP = 60, 0.7
 
 
 class Own(NamedTuple):
-    """Log-odds of a unit's own spikes: normal."""
+    """Log-odds of a unit's own spikes: normal, for each of its templates."""
 
-    mean: float
-    sd: float
+    mean: np.ndarray
+    sd: np.ndarray
+
+
+class Seen(NamedTuple):
+    """Log-odds of some of a unit's spikes, and which of its templates each was found with."""
+
+    log_odds: np.ndarray
+    """(n_spikes,) float64"""
+    template: np.ndarray
+    """(n_spikes,)"""
+    expected: np.ndarray
+    """(n_templates,) mean log-odds by the template's level"""
+
+    @property
+    def shares(self) -> np.ndarray:
+        """(n_templates,) share of the spikes."""
+        shares: np.ndarray = np.bincount(self.template, minlength=len(self.expected)) / len(self.template)
+        return shares
 
 
 class Fits(NamedTuple):
@@ -49,7 +67,7 @@ class Fits(NamedTuple):
 
 def fit_units(
     fields: Mapping[str, np.ndarray], levels: np.ndarray, threshold: float, n_samples: int,
-    spread: np.ndarray | None = None,
+    spread: np.ndarray | None = None, relative: np.ndarray | None = None,
 ) -> Fits:  # fmt: skip
     """Fit the mixture of every unit.
 
@@ -60,6 +78,7 @@ def fit_units(
     threshold : log-odds from which on pursuit accepts spikes
     n_samples : length of the recording
     spread : (n_units,) bool, units whose spikes differ in size by more than noise makes them; None: none
+    relative : (n_spikes,) level of the template that each spike was found with, in those of its unit; None: 1
     """
     counts = np.bincount(fields["unit_index"], minlength=len(levels))
     prior = prior_log_odds(counts, n_samples)
@@ -69,14 +88,17 @@ def fit_units(
     order = np.argsort(units, kind="stable")
     start = np.searchsorted(units[order], np.arange(len(levels) + 1))
     for u in np.flatnonzero(counts >= FEW):
-        expected = 0.5 * float(levels[u]) ** 2
-        mine = log_odds[order[start[u] : start[u + 1]]]
-        share, own = _mixture(mine, expected, threshold, spread=False)
-        least[u] = min(_crossing(share, own, threshold), max(prior[u] + SURELY, threshold))
+        mine = order[start[u] : start[u + 1]]
+        sizes, template = np.ones(1), np.zeros(len(mine), np.int64)
+        if relative is not None:
+            sizes, template = np.unique(relative[chosen][mine], return_inverse=True)
+        seen = Seen(log_odds[mine], template, 0.5 * (float(levels[u]) * sizes) ** 2)
+        share, own = _mixture(seen, threshold, spread=False)
+        least[u] = min(_crossing(share, own, seen, threshold), max(prior[u] + SURELY, threshold))
         if spread is not None and spread[u]:
-            least[u] = min(least[u], _crossing(*_mixture(mine, expected, threshold, spread=True), threshold))
-        accuracy[u] = _accuracy(share, own, threshold, float(least[u]))
-        centre[u] = own.mean / max(expected, 1e-9)
+            least[u] = min(least[u], _crossing(*_mixture(seen, threshold, spread=True), seen, threshold))
+        accuracy[u] = _accuracy(share, own, seen, threshold, float(least[u]))
+        centre[u] = own.mean[0] / max(seen.expected[0], 1e-9)
     return Fits(least, accuracy, centre)
 
 
@@ -89,46 +111,63 @@ def prior_log_odds(counts: np.ndarray, n_samples: int) -> np.ndarray:
     return np.log(n_samples / INDEPENDENT_SAMPLES / np.maximum(counts, 1))
 
 
-def _mixture(log_odds: np.ndarray, expected: float, threshold: float, *, spread: bool) -> tuple[float, Own]:
-    """Share of own spikes and their log-odds, by expectation maximization from the template's level."""
-    share, mean, wider = 0.8, max(expected, threshold + 0.5), 1.0
-    squared, n = log_odds**2, len(log_odds)
+def _mixture(seen: Seen, threshold: float, *, spread: bool) -> tuple[float, Own]:
+    """Share of own spikes and their log-odds, by expectation maximization from the templates' levels."""
+    log_odds, template, n = seen.log_odds, seen.template, len(seen.log_odds)
+    level = max(float(seen.shares @ seen.expected), 1e-9)
+    share, factor, wider = 0.8, max(1.0, (threshold + 0.5) / level), 1.0
+    expected = np.maximum(seen.expected, 1e-9)
     for _ in range(N_STEPS):
-        now = Own(mean, math.sqrt(2 * mean * wider))
-        a, b, c = _log_ratio(share, now, threshold)
-        own = expit(a * squared + b * log_odds + c)
-        total = max(float(own.sum()), 1e-9)
+        mean = factor * expected
+        now = Own(mean, np.sqrt(2 * mean * wider))
+        own = expit(_at(log_odds, template, *_log_ratio(share, now, threshold)))
+        mass = np.bincount(template, own, minlength=len(expected))
+        total = max(float(mass.sum()), 1e-9)
         share = min(max(total / n, 1e-3), 1 - 1e-3)
         # What lies above the threshold has a higher mean than all, and is narrower.
         low = (threshold - mean) / now.sd
-        hazard = math.exp(-0.5 * low**2 - log_ndtr(-low)) / math.sqrt(2 * math.pi)
-        seen = float(own @ log_odds) / total
+        hazard = np.exp(-0.5 * low**2 - log_ndtr(-low)) / math.sqrt(2 * math.pi)
+        above = np.bincount(template, own * log_odds, minlength=len(expected)) - mass * mean
         if spread:
-            around = float(own @ squared) / total - 2 * mean * seen + mean**2
-            fitted = around / max(1 + low * hazard, 0.1) / (2 * mean)
-            wider += STEP * (min(max(fitted, 1.0), max(mean / 2, 1.0)) - wider)  # sd from sqrt(2 mean) up to the mean
-        mean = max(mean + STEP * (seen - mean - now.sd * hazard), threshold)
-    return share, Own(mean, math.sqrt(2 * mean * wider))
+            squares = np.bincount(template, own * (log_odds - mean[template]) ** 2, minlength=len(expected))
+            fitted = float((squares / np.maximum(1 + low * hazard, 0.1) / (2 * mean)).sum()) / total
+            most = max(factor * level / 2, 1.0)  # sd from sqrt(2 mean) up to the mean
+            wider += STEP * (min(max(fitted, 1.0), most) - wider)
+        moved = float((above - mass * now.sd * hazard).sum()) / max(float(mass @ expected), 1e-9)
+        factor = max(factor + STEP * moved, threshold / level)
+    mean = factor * expected
+    return share, Own(mean, np.sqrt(2 * mean * wider))
 
 
-def _log_ratio(share: float, own: Own, threshold: float) -> tuple[float, float, float]:
+def _at(x: np.ndarray, template: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """(n,) a x^2 + b x + c, with the numbers of each one's template."""
+    if len(a) == 1:
+        template = np.zeros(1, np.int64)
+    found: np.ndarray = (a[template] * x + b[template]) * x + c[template]
+    return found
+
+
+def _log_ratio(share: float, own: Own, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log of own spikes to noise at log-odds x, both counted above the threshold: a x^2 + b x + c, as (a, b, c)."""
     mean, variance = own.mean, own.sd**2
     above = log_ndtr((mean - threshold) / own.sd)
-    constant = -0.5 * mean**2 / variance - 0.5 * math.log(2 * math.pi * variance) - above
+    constant = -0.5 * mean**2 / variance - 0.5 * np.log(2 * math.pi * variance) - above
     constant -= math.log(TAIL) + TAIL * threshold
-    return -0.5 / variance, mean / variance + TAIL, math.log(share / (1 - share)) + float(constant)
+    return -0.5 / variance, mean / variance + TAIL, math.log(share / (1 - share)) + constant
 
 
-def _crossing(share: float, own: Own, threshold: float) -> float:
-    """Log-odds from which on a spike is the unit's own with LEAST_POSTERIOR at least."""
-    grid = np.linspace(threshold, max(own.mean, threshold), 400)
-    enough = np.polyval(_log_ratio(share, own, threshold), grid) >= np.log(LEAST_POSTERIOR / (1 - LEAST_POSTERIOR))
-    return float(grid[np.argmax(enough)]) if enough.any() else float(grid[-1])
+def _crossing(share: float, own: Own, seen: Seen, threshold: float) -> float:
+    """Log-odds from which on a spike is the unit's own with LEAST_POSTERIOR at least, mean over its templates."""
+    found = np.zeros(len(own.mean))
+    for k, numbers in enumerate(zip(*_log_ratio(share, own, threshold), strict=True)):
+        grid = np.linspace(threshold, max(float(own.mean[k]), threshold), 400)
+        enough = np.polyval(numbers, grid) >= np.log(LEAST_POSTERIOR / (1 - LEAST_POSTERIOR))
+        found[k] = grid[np.argmax(enough)] if enough.any() else grid[-1]
+    return float(seen.shares @ found)
 
 
-def _accuracy(share: float, own: Own, threshold: float, least: float) -> float:
+def _accuracy(share: float, own: Own, seen: Seen, threshold: float, least: float) -> float:
     """Expected accuracy of the spikes above `least`, the unit's spikes that pursuit did not accept among the missed."""
-    real = share / ndtr((own.mean - threshold) / own.sd)
+    real = share * seen.shares / ndtr((own.mean - threshold) / own.sd)
     noise = (1 - share) * np.exp(-TAIL * (least - threshold))
-    return float(real * ndtr((own.mean - least) / own.sd) / (real + noise))
+    return float(real @ ndtr((own.mean - least) / own.sd) / (real.sum() + noise))

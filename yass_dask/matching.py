@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import fft
@@ -58,11 +58,16 @@ def low_rank(templates: Templates, noise: Noise, rank: int, max_support: int) ->
     return LowRank(temporal, spatial, support, norms.astype(np.float32), doubt)
 
 
-def pairs(ranked: LowRank, n_channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of units whose supports share a channel: (n_units + 1,) start of each unit's, (n_pairs,) the other."""
+def pairs(ranked: LowRank, n_channels: int, together: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of units whose supports share a channel: (n_units + 1,) start of each unit's, (n_pairs,) the other.
+
+    `together`: (n_units, n_units) sparse, nonzero for the pairs that may meet in time; None: all.
+    """
     on = np.zeros((len(ranked.support), n_channels + 1), np.float32)
     np.put_along_axis(on, ranked.support.astype(np.int64), 1.0, axis=1)
     meets = (on[:, :n_channels] @ on[:, :n_channels].T) > 0
+    if together is not None:
+        meets &= together.toarray() > 0
     np.fill_diagonal(meets, True)
     start = np.concatenate([[0], np.cumsum(meets.sum(axis=1))]).astype(np.int64)
     return start, np.nonzero(meets)[1].astype(np.int32)

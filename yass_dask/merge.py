@@ -19,6 +19,7 @@ from scipy.special import pdtrc
 from yass_dask.chunked import LazyParts, lazy_call
 from yass_dask.cluster import ClusterParams, assign
 from yass_dask.events import Events, evenly
+from yass_dask.motion.dividing import Moving
 from yass_dask.templates import Templates
 from yass_dask.unitfeatures import StoredFrames
 from yass_dask.verdicts import Pieces, Trains, UnitFacts, Verdict, compare, most_alike
@@ -75,6 +76,8 @@ class Revision:
     """(n_pieces,) new unit of each piece, -1: dropped; a group's id is that of its largest, or known, piece"""
     audit: list[dict[str, Any]]
     """Lines {unit, action, into, reason}, by ids"""
+    piece_bin: np.ndarray | None = None
+    """(n_pieces,) bin of displacement that a piece's spikes are from, where the tissue moves"""
 
 
 def find_clusters(features: Events, n_units: int, params: ClusterParams, backend: str) -> LazyParts:
@@ -102,7 +105,7 @@ def _clusters_of(features: Events, units: np.ndarray, params: ClusterParams, bac
 
 def revise(
     features: Events, clusters: Mapping[str, Any], spikes: Events, frames: StoredFrames, facts: UnitFacts,
-    params: MergeParams, backend: str,
+    params: MergeParams, backend: str, moving: Moving | None = None,
 ) -> LazyParts:  # fmt: skip
     """Decide on splits, merges and drops; opens as Revision.
 
@@ -111,16 +114,17 @@ def revise(
     features : cleaned spikes in their units' frames
     clusters : see `find_clusters`
     spikes : all spikes of the round
+    moving : where the tissue moves: units that divide the displacements are joined, and pieces cut by displacement
     """
     return LazyParts.one(
-        "revision", _revise, features, clusters, spikes, frames, facts, params, backend,
+        "revision", _revise, features, clusters, spikes, frames, facts, params, backend, moving,
         params=params, version=2, open=_open,
     )  # fmt: skip
 
 
 def _revise(
     features: Events, clusters: Mapping[str, Any], spikes: Events, frames: StoredFrames, facts: UnitFacts,
-    params: MergeParams, backend: str,
+    params: MergeParams, backend: str, moving: Moving | None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     rows = features.load()
     audit: list[dict[str, Any]] = []
@@ -135,8 +139,12 @@ def _revise(
     trains = Trains(spikes.load(), facts)
     verdicts = compare(rows, mine, pieces, seen, trains, backend)
     group = _join(verdicts, alive, pieces.ids < facts.first_new, pieces, trains, params, audit)
+    bins = {}
+    if moving is not None:
+        group = moving.join(group, pieces, mine["sample_index"], trains, facts, audit)
+        pieces, group, bins["piece_bin"] = moving.cells(pieces, group, mine["sample_index"], mine["unit_index"])
     kept = pieces.of_spike >= 0
-    return {
+    return bins | {
         **{name: mine[name][kept] for name in ("sample_index", "shift", "amplitude")},
         "unit_index": pieces.of_spike[kept].astype(np.int32),
         "piece_unit": pieces.unit.astype(np.int32),

@@ -19,6 +19,8 @@ from yass_dask.events import Events
 from yass_dask.features import FeatureParams, Features, choose_peaks, measure_basis, measure_features
 from yass_dask.known import begin_with
 from yass_dask.merge import MergeParams, UnitFacts, find_clusters, gather_pieces, revise
+from yass_dask.motion.displacement import Motion
+from yass_dask.motion.dividing import Moving
 from yass_dask.motion.following import follow_motion
 from yass_dask.motion.params import MotionParams
 from yass_dask.noise import Noise, measure_noise, measure_spectrum
@@ -147,14 +149,14 @@ def sort(
         peaks = keep("detect", detect(some, noise, detecting, backend))
         basis = keep("basis", measure_basis(clean, matched, peaks, params.features, backend))
         if known is None:
-            units = find_units(keep, some, matched, peaks, basis, params, backend)
+            units = find_units(keep, some, matched, peaks, basis, motion, params, backend)
         else:
             units = keep("templates", begin_with(known, clean, matched, params.templates))
         audit, refining = list(units.audit), params.refining()
         for k in range(params.n_refinements):
             some = clean.strided(looked_at(recording, params, k))
             spikes = pursue(keep, f"_{k}", some, matched, units, refining, backend)
-            units = refine(keep, f"_{k}", some, noise, matched, basis, units, spikes, params, backend)
+            units = refine(keep, f"_{k}", some, noise, matched, basis, units, spikes, motion, params, backend)
             audit += units.audit
             shown.found(units=len(units.templates))
         spikes = pursue(keep, "", clean, matched, units, params, backend)
@@ -183,14 +185,17 @@ def looked_at(recording: Recording, params: SortParams, round_: int | None = Non
 
 
 def find_units(
-    keep: Callable, clean: Clean, noise: Noise, peaks: Events, basis: Basis, params: SortParams, backend: str
-) -> Units:
+    keep: Callable, clean: Clean, noise: Noise, peaks: Events, basis: Basis, motion: Motion | None, params: SortParams,
+    backend: str,
+) -> Units:  # fmt: skip
     """Clear peaks -> features -> clusters -> their templates."""
     chosen = keep("chosen", choose_peaks(peaks, params.features))
     features = keep("features", measure_features(clean, noise, chosen, basis, params.features, backend))
-    members = cluster_peaks(keep, "", features, params, backend)
+    clusters = keep("cluster", cluster(features, params.cluster, backend))
+    members = keep("units", gather_units(clusters, params.templates.max_spikes))
     means = keep("means", average(clean, members, params.templates, backend))
-    units: Units = keep("templates", first_units(means, clean, noise, params.templates))
+    moving = Moving.of(motion, clean.recording)
+    units: Units = keep("templates", first_units(means, clean, noise, params.templates, clusters, moving))
     return units
 
 
@@ -205,7 +210,8 @@ def pursue(
 ) -> Events:  # fmt: skip
     """Every spike of the units, by matching pursuit: the even blocks, then the odd ones beside them."""
     length = units.templates.n_samples
-    bank = keep("bank" + round_, make_bank(units.handle, noise, clean.recording, params.deconvolve, units.sizes))
+    changes = (units.sizes, units.poses)
+    bank = keep("bank" + round_, make_bank(units.handle, noise, clean.recording, params.deconvolve, *changes))
     if clean.recording.stride.step > 1:
         return keep("deconvolve" + round_, deconvolve_apart(clean, noise, bank, length, params.deconvolve, backend))
     every_second = clean.strided(Stride(2))
@@ -215,11 +221,12 @@ def pursue(
 
 def refine(
     keep: Callable, round_: str, clean: Clean, noise: Noise, matched: Noise, basis: Basis, units: Units, spikes: Events,
-    params: SortParams, backend: str,
+    motion: Motion | None, params: SortParams, backend: str,
 ) -> Units:  # fmt: skip
     """Look at cleaned spikes: split, join, drop; average again; find in the residual what was missed."""
     recording, templates = clean.recording, units.templates
-    residual = Residual(clean, units.handle, spikes, backend)
+    residual = Residual(clean, units.handle, spikes, backend, units.poses)
+    moving = Moving.of(motion, recording, units.handle)
     chosen = keep("spikes" + round_, choose_spikes(spikes, params.merge.max_spikes))
     frames = find_frames(units.handle, matched, basis, recording, params.features, params.merge.max_distance)
     frames = keep("frames" + round_, frames)
@@ -231,12 +238,12 @@ def refine(
     facts = UnitFacts(templates.ids, units.levels, units.next_id, refractory, n_looked_at, units.first_new)
     merging = params.merge.of_share(n_looked_at / recording.n_samples)
     clusters = keep("split" + round_, find_clusters(cleaned, len(templates), params.cluster, backend))
-    revision = keep("merge" + round_, revise(cleaned, clusters, spikes, frames, facts, merging, backend))
+    revision = keep("merge" + round_, revise(cleaned, clusters, spikes, frames, facts, merging, backend, moving))
     found = cluster_peaks(keep, round_, peaks, params, backend)
     pieces = keep("pieces" + round_, gather_pieces(revision, templates, found, params.templates.max_spikes))
     means = keep("means" + round_, average(residual, pieces, params.templates, backend))
     left, new = means.parted(len(revision.piece_unit))
-    renewed = next_units(units, revision, spikes, left, new, clean, matched, params.templates)
+    renewed = next_units(units, revision, spikes, left, new, clean, matched, params.templates, moving)
     renewed = keep("templates" + round_, renewed)
     if not params.deconvolve.follow_sizes:
         return renewed

@@ -6,34 +6,31 @@ Every unit has an id that it keeps; every decision leaves a line in the audit.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from yass_dask.alignment import aligned
 from yass_dask.chunked import LazyParts
+from yass_dask.cluster import members_of
 from yass_dask.duplicates import levels, without_duplicates
 from yass_dask.events import Events
 from yass_dask.merge import Revision
+from yass_dask.motion.dividing import Moving
+from yass_dask.motion.poses import POSE, Bins, Followed, StoredPoses, pose_fields
 from yass_dask.noise import Noise
 from yass_dask.preprocess import Clean
+from yass_dask.renewal import refined
 from yass_dask.sizes import StoredSizes
 from yass_dask.sums import find_partners, without_sums
-from yass_dask.templates import (
-    Averages,
-    StoredAverages,
-    StoredTemplates,
-    Templates,
-    TemplatesParams,
-    aligned,
-    local_channels,
-)
+from yass_dask.templates import Averages, StoredAverages, StoredTemplates, Templates, TemplatesParams
+from yass_dask.verdicts import Pieces, Trains, UnitFacts
 
 DUPLICATE_LAG_MS = 1.0
 PARTNER_MS = 0.4
-KNOWN_COUNT = 50
-"""What is known of a unit from another sort counts as so many spikes when its template is averaged again."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,8 @@ class Units:
     """Units of lower ids are known from another sort"""
     sizes: StoredSizes | None = None
     """How large they are over time; None: as large as the templates"""
+    poses: StoredPoses | None = None
+    """What they look like at each displacement of the tissue; None: as the templates, everywhere"""
 
     @property
     def handle(self) -> Templates | StoredTemplates:
@@ -59,16 +58,27 @@ class Units:
         return self.stored or self.templates
 
 
-def first_units(averages: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams) -> LazyParts:
-    """Units of the first clusters, duplicates joined; opens as Units."""
+def first_units(
+    averages: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams,
+    clusters: Mapping[str, Any] | None = None, moving: Moving | None = None,
+) -> LazyParts:  # fmt: skip
+    """Units of the first clusters, duplicates joined; opens as Units.
+
+    Where the tissue moves, `moving` and the clusters tell which divide the displacements: these are joined as well.
+    """
     return LazyParts.one(
-        "templates", _first_units, averages, clean, noise, params, params=params, version=3, open=open_units
-    )
+        "templates", _first_units, averages, clean, noise, params, clusters, moving, params=params, version=3,
+        open=_opening(moving),
+    )  # fmt: skip
+
+
+def _opening(moving: Moving | None) -> Callable[..., Units]:
+    return open_units if moving is None else partial(open_units, bins=moving.bins)
 
 
 def next_units(
     units: Units, revision: Revision, spikes: Events, left: StoredAverages, found: StoredAverages,
-    clean: Clean, noise: Noise, params: TemplatesParams,
+    clean: Clean, noise: Noise, params: TemplatesParams, moving: Moving | None = None,
 ) -> LazyParts:  # fmt: skip
     """Units of the next round; opens as Units.
 
@@ -77,33 +87,69 @@ def next_units(
     spikes : those of the round
     left : what the spikes of each piece left over, on average
     found : averages of clusters in the residual, units that were missed so far
+    moving : where the tissue moves; the units have poses then
     """
     return LazyParts.one(
-        "templates", _next_units, units.handle, units.next_id, units.first_new, revision, spikes, left, found,
-        clean, noise, params, params=params, version=3, open=open_units,
+        "templates", _next_units, units.handle, units.poses, units.next_id, units.first_new, revision, spikes, left,
+        found, clean, noise, params, moving, params=params, version=3,
+        open=_opening(moving),
     )  # fmt: skip
 
 
 def _first_units(
-    averages: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams
-) -> dict[str, np.ndarray]:
-    templates, audit = _new(averages.load(), 0, clean, params)
-    return stored_fields(templates, len(templates), 0, audit, None, clean, noise, params)
+    stored: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams, clusters: Mapping[str, Any] | None,
+    moving: Moving | None,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    averages = stored.load()
+    templates, audit = _new(averages, 0, clean, params)
+    fields = stored_fields(templates, len(templates), 0, audit, None, clean, noise, params)
+    if moving is None or clusters is None:
+        return fields
+    units = open_units(fields)
+    moving = replace(moving, templates=units.templates)
+    revision, counts = _divided(units, members_of(clusters), moving, clean.recording.samples(PARTNER_MS))
+    nothing = averages.waveforms[:0]
+    seen = Averages(nothing, averages.main_channels[:0], counts, averages.margin)
+    joined, followed = refined(seen, revision, units.templates, None, {}, 0, clean, params, moving)
+    audit = [*units.audit, *revision.audit]
+    fields = stored_fields(joined, units.next_id, 0, audit, None, clean, noise, params)
+    return with_poses(fields, followed, noise, moving)
+
+
+def _divided(
+    units: Units, members: Mapping[str, np.ndarray], moving: Moving, refractory: int
+) -> tuple[Revision, np.ndarray]:
+    """Clusters joined that divide the displacements among them, cut by displacement; and the spikes of each cell."""
+    ids, samples = units.templates.ids, members["sample_index"]
+    row = np.searchsorted(ids, members["unit_index"])
+    row[ids[np.minimum(row, len(ids) - 1)] != members["unit_index"]] = -1
+    every, audit = np.arange(len(ids)), []
+    counts = np.bincount(row[row >= 0], minlength=len(ids))
+    facts = UnitFacts(ids, units.levels, units.next_id, refractory, moving.n_samples)
+    trains = Trains({"unit_index": row[row >= 0], "sample_index": samples[row >= 0]}, facts)
+    pieces = Pieces(row, every, ids, counts)
+    group = moving.join(every, pieces, samples, trains, facts, audit)
+    cut, group, cell_bin = moving.cells(pieces, group, samples, row)
+    revision = Revision({}, cut.unit, cut.ids, cut.count, group, audit, cell_bin)
+    return revision, np.bincount(cut.of_spike[cut.of_spike >= 0], minlength=len(group))
 
 
 def _next_units(
-    stored: Templates | StoredTemplates, next_id: int, first_new: int, revision: Revision, spikes: Events,
-    left: StoredAverages, found: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams,
+    stored: Templates | StoredTemplates, poses: StoredPoses | None, next_id: int, first_new: int, revision: Revision,
+    spikes: Events, left: StoredAverages, found: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams,
+    moving: Moving | None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     templates = stored.load()
     trains = dict(zip(templates.ids.tolist(), trains_of(spikes.load(), len(templates)), strict=True))
     partners = find_partners(templates, trains, clean.recording.samples(PARTNER_MS))
     partners = {u: partner for u, partner in partners.items() if templates.ids[u] >= first_new}
-    old = refined(left.load(), revision, templates, partners, first_new, clean, params)
+    posed = None if poses is None else (poses.index(), poses.templates())
+    old, followed = refined(left.load(), revision, templates, posed, partners, first_new, clean, params, moving)
     next_id = max([next_id, *(revision.piece_id + 1).tolist()])
     new, audit = _new(found.load(), next_id, clean, params)
     audit = [*revision.audit, *audit]
-    return stored_fields(old.joined(new), next_id + len(new), first_new, audit, trains, clean, noise, params)
+    fields = stored_fields(old.joined(new), next_id + len(new), first_new, audit, trains, clean, noise, params)
+    return fields if moving is None else with_poses(fields, followed, noise, moving)
 
 
 def trains_of(spikes: Mapping[str, np.ndarray], n_units: int) -> list[np.ndarray]:
@@ -150,101 +196,22 @@ def stored_fields(
     }
 
 
-def open_units(table: Mapping[str, Any]) -> Units:
-    """Units of the fields that the store kept."""
+def with_poses(
+    fields: dict[str, np.ndarray], followed: Mapping[int, Followed], noise: Noise, moving: Moving
+) -> dict[str, np.ndarray]:
+    """The fields of units with those of their poses; a unit is as far from nothing as its poses are on average."""
+    templates = StoredTemplates(fields).load()
+    poses, more = pose_fields(templates, followed, moving.depths(templates), moving.bins.n_bins)
+    unit = np.repeat(np.arange(len(templates)), [len(np.unique(row)) for row in more[POSE + "row"]])
+    seen, level = np.maximum(more[POSE + "seen"], 1e-3), levels(poses, noise)
+    squares, total = (np.bincount(unit, weight, minlength=len(templates)) for weight in (seen * level**2, seen))
+    return fields | more | {POSE + "level": level, "levels": np.sqrt(squares / total)}
+
+
+def open_units(table: Mapping[str, Any], bins: Bins | None = None) -> Units:
+    """Units of the fields that the store kept; `bins` of displacement where there are poses among them."""
     levels, audit = (np.asarray(table[name][:]) for name in ("levels", "audit"))
     next_id, first_new = (int(table[name][0]) for name in ("next_id", "first_new"))
     stored = StoredTemplates(table)
-    return Units(stored.load(), levels, next_id, json.loads(audit.tobytes()), stored, first_new)
-
-
-# --- old units ---
-
-
-def refined(
-    left: Averages,
-    revision: Revision,
-    templates: Templates,
-    partners: Mapping[int, tuple[int, int]],
-    first_new: int,
-    clean: Clean,
-    params: TemplatesParams,
-) -> Templates:
-    """Templates of the groups: each piece's old template plus the mean its spikes left over, joined by count.
-
-    Pieces of a group are brought to the time of its largest piece, or of its known one, first. A unit with a partner
-    (`find_partners`) gets the partner's template as well. Units of ids below `first_new` are known.
-    """
-    counts = np.zeros(len(revision.piece_unit), np.int64)
-    counts[: len(left.n_spikes)] = left.n_spikes
-    n_groups = int(revision.piece_group.max(initial=-1)) + 1
-    local = local_channels(clean.recording, params.max_channels)
-    shape = (n_groups, templates.n_samples + 2 * left.margin, templates.channels.shape[1])
-    waveforms, main = np.zeros(shape, np.float32), np.zeros(n_groups, np.int32)
-    total, ids = np.zeros(n_groups, np.int64), np.zeros(n_groups, np.int64)
-    sizes = _sizes(revision, templates.ids, first_new)
-    for group in range(n_groups):
-        members = np.flatnonzero(revision.piece_group == group)
-        known = revision.piece_id[members] < first_new
-        anchor = members[np.argmax(np.where(known, np.inf, revision.piece_count[members]))]
-        main[group] = templates.channels[revision.piece_unit[anchor], 0]
-        ids[group] = revision.piece_id[anchor]
-        total[group] = counts[members].sum()
-        cleaned = {p: _cleaned(p, left, revision, templates, local[main[group]]) for p in members}
-        for p in members:
-            lag = 0 if p == anchor else _best_lag(cleaned[anchor], cleaned[p], left.margin)
-            waveforms[group] += counts[p] * sizes[p] * np.roll(cleaned[p], lag, axis=0)
-        if known.any():
-            there = _template(revision.piece_unit[anchor], left.margin, templates, local[main[group]])
-            waveforms[group] += KNOWN_COUNT * there
-            total[group] += KNOWN_COUNT
-        waveforms[group] /= max(total[group], 1)
-        if (partner := partners.get(int(revision.piece_unit[anchor]))) is not None:
-            there = _template(partner[0], left.margin, templates, local[main[group]])
-            waveforms[group] += np.roll(there, partner[1], axis=0)
-    order = np.argsort(ids, kind="stable")
-    averages = Averages(waveforms[order], main[order], total[order], left.margin)
-    return aligned(averages, ids[order], clean, params)
-
-
-def _sizes(revision: Revision, ids: np.ndarray, first_new: int) -> np.ndarray:
-    """(n_pieces,) size of pieces of known units that are others, relative to those: what is averaged is x / a.
-
-    A new neuron that fires beside a known one is found at some size of that one's template, not at its own.
-    """
-    sizes, of = np.ones(len(revision.piece_unit), np.float32), ids[revision.piece_unit]
-    strangers = np.flatnonzero((of < first_new) & (of != revision.piece_id))
-    if len(strangers):
-        piece, amplitude = (np.asarray(revision.members[name][:]) for name in ("unit_index", "amplitude"))
-        sizes[strangers] = [np.median(amplitude[piece == p]) for p in strangers]
-    return sizes
-
-
-def _cleaned(p: Any, left: Averages, revision: Revision, templates: Templates, wanted: np.ndarray) -> np.ndarray:
-    """Old template of a piece plus what its spikes left over, with the margin, on the wanted channels."""
-    unit = revision.piece_unit[p]
-    piece = np.pad(templates.waveforms[unit], ((left.margin, left.margin), (0, 0)))
-    if p < len(left.waveforms):
-        piece = piece + left.waveforms[p]
-    return _on_channels(piece, templates.channels[unit], wanted, templates.n_channels)
-
-
-def _template(unit: Any, margin: int, templates: Templates, wanted: np.ndarray) -> np.ndarray:
-    """A template with a margin of zeros, on the wanted channels."""
-    whole = np.pad(templates.waveforms[unit], ((margin, margin), (0, 0)))
-    return _on_channels(whole, templates.channels[unit], wanted, templates.n_channels)
-
-
-def _on_channels(waveform: np.ndarray, channels: np.ndarray, wanted: np.ndarray, n_channels: int) -> np.ndarray:
-    """The same waveform on another list of channels."""
-    full = np.zeros((len(waveform), n_channels + 1), np.float32)
-    full[:, channels] = waveform
-    full[:, n_channels] = 0  # padding
-    return full[:, wanted]
-
-
-def _best_lag(reference: np.ndarray, other: np.ndarray, reach: int) -> int:
-    """Whole samples by which `other` must be moved to lie best on `reference`."""
-    lags = np.arange(-reach, reach + 1)
-    scores = [float((reference * np.roll(other, lag, axis=0)).sum()) for lag in lags]
-    return int(lags[int(np.argmax(scores))])
+    poses = None if bins is None else StoredPoses(table, bins)
+    return Units(stored.load(), levels, next_id, json.loads(audit.tobytes()), stored, first_new, poses=poses)

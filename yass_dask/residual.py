@@ -26,6 +26,8 @@ class Residual:
     spikes: Any
     """Spikes, or (after `within`) the fields of those nearby"""
     backend: str
+    poses: Any = None
+    """StoredPoses of the templates (after `within`: Poses), None where the tissue does not move"""
 
     @property
     def recording(self) -> Recording:
@@ -34,9 +36,11 @@ class Residual:
 
     def within(self, start: int, stop: int) -> Residual:
         """The same with the spikes of samples [start, stop) and around in memory."""
-        templates = self.templates.load().packed()
+        posed = self.poses is not None
+        templates = (self.poses.templates() if posed else self.templates.load()).packed()
         reach = templates.n_samples + subsample.REACH
-        return replace(self, templates=templates, spikes=self.spikes.within(start - reach, stop + reach))
+        spikes = self.spikes.within(start - reach, stop + reach)
+        return replace(self, templates=templates, spikes=spikes, poses=self.poses.index() if posed else None)
 
     def to_sd(self, traces: np.ndarray, start: int) -> np.ndarray:
         """Noise standard deviations of samples from `start` on, spikes subtracted."""
@@ -44,8 +48,11 @@ class Residual:
             return self.clean.to_sd(traces)
         reach = self.templates.n_samples + subsample.REACH
         near = between(self.spikes, start - reach, start + len(traces) + reach)
+        rows = near["unit_index"]
+        if self.poses is not None:
+            rows = self.poses.of_spikes(rows, near["sample_index"])
         return kernel("subtract", self.backend)(
-            traces, factor=1 / COUNTS_PER_SD, rows=near["sample_index"] - start, units=near["unit_index"],
+            traces, factor=1 / COUNTS_PER_SD, rows=near["sample_index"] - start, units=rows,
             shifts=near["shift"], amplitudes=near["amplitude"], waveforms=self.templates.waveforms,
             channels=self.templates.channels, peak=self.templates.peak, filters=subsample.shift_filters(),
         )  # fmt: skip

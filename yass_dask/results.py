@@ -111,7 +111,11 @@ def _fitted(
         sizes = last_sizes(fields, units, pursuit.amplitude_sd)
         changing |= sizes.changes
         levels = levels * [_mean_size(u, fields, sizes, pursuit.log_odds) for u in range(len(levels))]
-    return fit_units(fields, levels, pursuit.log_odds, n_samples, changing)
+    relative = None
+    if units.poses is not None:
+        rows = units.poses.index().of_spikes(fields["unit_index"], fields["sample_index"])
+        relative = units.poses.levels()[rows] / np.maximum(units.levels[fields["unit_index"]], 1e-9)
+    return fit_units(fields, levels, pursuit.log_odds, n_samples, changing, relative)
 
 
 def _mean_size(u: int, fields: Mapping[str, np.ndarray], sizes: Sizes, threshold: float) -> float:

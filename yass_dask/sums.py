@@ -10,7 +10,7 @@ import numpy as np
 
 from yass_dask.backends import kernel
 from yass_dask.deconvolve import DeconvolveParams, bank_of
-from yass_dask.kernels.bank import Bank, Spikes, no_spikes
+from yass_dask.kernels.bank import Bank, Spikes, no_spikes, of_units
 from yass_dask.noise import Noise
 from yass_dask.templates import Templates
 from yass_dask.verdicts import coincident, lags_between
@@ -127,28 +127,7 @@ def explain(bank: Bank, unit: int, usable: np.ndarray) -> tuple[Spikes, float]:
     correlation = np.zeros((3 * n_samples, len(pairs)), np.float32, order="F")
     correlation[bank.peak + 1 : bank.peak + 2 * n_samples] = bank.pair_overlap[pairs].T
     found = kernel("pursue", "numba")(
-        correlation, bank=_only(bank, rows), given=no_spikes(), first=0, stop=len(correlation), n_sweeps=N_SWEEPS
+        correlation, bank=of_units(bank, rows), given=no_spikes(), first=0, stop=len(correlation), n_sweeps=N_SWEEPS
     )
     explained = float(found.gain.sum()) / max(float(bank.norms[unit]), 1e-9)
     return found._replace(unit=rows[found.unit]), 1 - explained
-
-
-def _only(bank: Bank, rows: np.ndarray) -> Bank:
-    """The bank of some units alone."""
-    new = np.full(len(bank.norms), -1, np.int32)
-    new[rows] = np.arange(len(rows))
-    starts, others, overlaps = [0], [], []
-    for u in rows:
-        mine = np.arange(bank.pair_start[u], bank.pair_start[u + 1])
-        mine = mine[new[bank.pair_unit[mine]] >= 0]
-        starts.append(starts[-1] + len(mine))
-        others.append(new[bank.pair_unit[mine]])
-        overlaps.append(bank.pair_overlap[mine])
-    per_unit = {
-        name: getattr(bank, name)[rows]
-        for name in ("temporal", "spatial", "support", "norms", "thresholds", "noise", "precision")
-    }
-    return bank._replace(
-        **per_unit, pair_start=np.array(starts, np.int64), pair_unit=np.concatenate(others),
-        pair_overlap=np.concatenate(overlaps),
-    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Stage: events of units -> templates; their alignment, clean-up and the merging of duplicates."""
+"""Stage: events of units -> averages of their waveforms; and templates, which are cut out of these."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from yass_dask.chunked import Arrays, Chunk, LazyParts, Rows, blocks, chunk_task
 from yass_dask.errors import InputError
 from yass_dask.events import Events
 from yass_dask.geometry import nearest_channels
-from yass_dask.preprocess import Clean, StandardTraces
-from yass_dask.projector import peak_shift
+from yass_dask.preprocess import StandardTraces
 from yass_dask.recording import Recording
 
 
@@ -271,30 +270,3 @@ def _with_rows(total: np.ndarray | None, units: np.ndarray, rows: np.ndarray, dt
         total = np.zeros((0, *rows.shape[1:]), dtype)
     missing = int(units.max(initial=-1)) + 1 - len(total)
     return total if missing <= 0 else np.concatenate([total, np.zeros((missing, *total.shape[1:]), dtype)])
-
-
-# --- alignment ---
-
-
-def aligned(averages: Averages, ids: np.ndarray, clean: Clean, params: TemplatesParams) -> Templates:
-    """Cut templates out of averages so that the largest extremum, in the recording's unit, lies at the peak.
-
-    The largest of |w| within `align_ms` of the events' time; a parabola through it gives the fraction of a sample.
-    """
-    recording = clean.recording
-    long, margin = averages.waveforms, averages.margin
-    peak = recording.samples(params.before_ms)
-    n_samples = peak + recording.samples(params.after_ms) + 1
-    channels = local_channels(recording, params.max_channels)[averages.main_channels]
-    scaled = long * np.append(clean.unit_per_sd, 0)[channels][:, None, :]
-    move = recording.samples(params.align_ms)
-    result = np.zeros((len(long), n_samples, long.shape[2]), np.float32)
-    for u in range(len(long)):
-        centre = margin + peak
-        window = np.abs(scaled[u, centre - move : centre + move + 1])
-        row, k = np.unravel_index(int(window.argmax()), window.shape)
-        top = centre - move + int(row)
-        beside = (np.sign(scaled[u, top, k]) * scaled[u, top + d, k] for d in (-1, 0, 1))
-        moved = subsample.shifted(long[u], int(subsample.opposite(peak_shift(*beside))))
-        result[u] = moved[top - peak : top - peak + n_samples]
-    return Templates(result, channels, averages.n_spikes, ids, peak, recording.n_channels)

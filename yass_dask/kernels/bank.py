@@ -44,6 +44,26 @@ class Bank(NamedTuple):
     amplitude_high: float
 
 
+PER_UNIT = ("temporal", "spatial", "support", "norms", "thresholds", "noise", "precision")
+
+
+def of_units(bank: Bank, units: np.ndarray) -> Bank:
+    """The bank of some units alone, in the order given; pairs are in the order of the bank's."""
+    new = np.full(len(bank.norms), -1, np.int32)
+    new[units] = np.arange(len(units))
+    pairs = np.concatenate([np.arange(bank.pair_start[u], bank.pair_start[u + 1]) for u in units] or [np.zeros(0, int)])
+    first = np.repeat(np.arange(len(units)), [bank.pair_start[u + 1] - bank.pair_start[u] for u in units])
+    other = new[bank.pair_unit[pairs]]
+    here = other >= 0
+    n_pairs = np.bincount(first[here], minlength=len(units))
+    return bank._replace(
+        **{name: getattr(bank, name)[units] for name in PER_UNIT},
+        pair_start=np.concatenate([[0], np.cumsum(n_pairs)]).astype(np.int64),
+        pair_unit=other[here],
+        pair_overlap=bank.pair_overlap[pairs[here]],
+    )
+
+
 class Spikes(NamedTuple):
     """Spikes of one block; rows are rows of the block's traces."""
 

@@ -43,5 +43,5 @@ def follow_motion(
     _log.info("motion: %s", motion)
     if motion.is_none:
         return clean, noise, motion
-    still = keep("still", hold_still(clean, motion, recording, params))
+    still = keep("still", hold_still(clean, noise, motion, recording, params))
     return still, keep("still_noise", measure_noise(still, conditioning, backend)), motion

@@ -32,6 +32,7 @@ SEEN_EVERY_S = 0.25
 def join_divided(
     trains: Sequence[np.ndarray], waveforms: Any, depths: np.ndarray, near: np.ndarray, motion: Motion,
     n_samples: int, sampling_rate: float, known: np.ndarray | None = None, standing: np.ndarray | None = None,
+    part_of: np.ndarray | None = None,
 ) -> dict[int, tuple[int, str]]:  # fmt: skip
     """Row of the unit that each joined unit goes to, and why; the most alike first, as long as none are left.
 
@@ -45,14 +46,18 @@ def join_divided(
     near : (n_units, n_units) bool, pairs to be looked at
     known : (n_units,) bool, units of another sort: others go to them, and no two of them are joined; None: none is
     standing : (n_units,) bool, units that would be kept by themselves; None: all
+    part_of : (n_units,) those of the same value were split off one unit, and are alike as they have its template
     """
     known = np.zeros(len(trains), bool) if known is None else known
     standing = np.ones(len(trains), bool) if standing is None else standing
     pairs = [(u, v) for u, v in np.argwhere(np.triu(near, 1)).tolist() if min(len(trains[u]), len(trains[v])) > 0]
-    alike = {(u, v): likeness(waveforms[u], waveforms[v]) for u, v in pairs}
+    part_of = np.arange(len(trains)) if part_of is None else part_of
+    alike = {(u, v): (1.0, 1.0) if part_of[u] == part_of[v] else likeness(waveforms[u], waveforms[v]) for u, v in pairs}
     most_shared = {(u, v): _most_shared(*found, both_stand=bool(standing[u] and standing[v]))
                    for (u, v), found in alike.items()}  # fmt: skip
-    candidates = sorted((pair for pair in pairs if most_shared[pair] > 0), key=lambda pair: (-alike[pair][0], pair))
+    candidates = sorted(
+        (pair for pair in pairs if most_shared[pair] > 0), key=lambda pair: (_apart(*alike[pair]), pair)
+    )
     middles = np.arange(0.5 * SEEN_EVERY_S, n_samples / sampling_rate, SEEN_EVERY_S)
     groups, home = {u: [u] for u in range(len(trains))}, list(range(len(trains)))
     reasons: dict[int, str] = {}
@@ -125,6 +130,11 @@ def likeness(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
         for lag in range(-MOST_LAG, MOST_LAG + 1)
     ]
     return float(max(products) / sizes.prod()), float(sizes.max() / sizes.min())
+
+
+def _apart(cosine: float, ratio: float) -> float:
+    """Squared distance of two templates, over the product of their sizes."""
+    return ratio + 1 / ratio - 2 * cosine
 
 
 def _most_shared(cosine: float, ratio: float, *, both_stand: bool) -> float:

@@ -24,14 +24,14 @@ ROUNDED_UM = 0.5
 """... and rounded to this, so that the weights seldom change."""
 
 
-def hold_still(clean: Clean, motion: Motion, recording: Recording, params: MotionParams) -> LazyTraces:
+def hold_still(clean: Clean, noise, motion: Motion, recording: Recording, params: MotionParams) -> LazyTraces:
     """Traces on the contacts' places in the tissue where it mostly was: int16 of the same scale; opens as Clean.
 
     Parameters
     ----------
     recording : the one that was sorted, whose chunks are as long as a task may write
     """
-    stiller = Stiller(clean, motion, footprint_of(clean.recording.probe, params.footprint_um))
+    stiller = Stiller(clean, motion, footprint_of(clean.recording.probe, params.footprint_um), noise)
     pieces = clean.recording.with_chunks(recording.chunk_blocks, recording.part_blocks)
     tasks = chunk_tasks("still", stiller.chunk, pieces, 0)
 
@@ -63,6 +63,7 @@ class Stiller:
     clean: Clean
     motion: Motion
     footprint_um: float
+    noise: object = None
 
     def chunk(self, overlapped: np.ndarray | Rows, chunk: Chunk) -> np.ndarray:
         """int16 traces of one chunk."""
@@ -112,7 +113,23 @@ class Stiller:
         solved = np.linalg.solve(alike, toward[:, :, None])[:, :, 0]
         scale = self.clean.unit_per_sd
         solved *= scale[near] / scale[:, None]
-        return solved.astype(np.float32), np.where(usable, near, len(positions)).astype(np.int32)
+        return self._as_loud(solved, np.where(usable, near, len(positions)).astype(np.int32))
+
+    def _as_loud(self, solved: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n = len(solved)
+        dense = np.zeros((n, n + 1))
+        np.put_along_axis(dense, channels.astype(np.int64), solved, axis=1)
+        white = self.noise.sparse_matrix().toarray().T[:n, :n].astype(float)
+        back = np.linalg.pinv(white)
+        left, values, right = np.linalg.svd(white @ dense[:, :n] @ back)
+        import os
+
+        eps = float(os.environ.get("EPS", "0.2"))
+        values = values / np.sqrt(values**2 + eps**2)
+        loud = back @ (left * values) @ right @ white
+        keep = int(os.environ.get("KEEP", "24"))
+        order = np.sort(np.argsort(-np.abs(loud), axis=1, kind="stable")[:, :keep], axis=1)
+        return np.take_along_axis(loud, order, axis=1).astype(np.float32), order.astype(np.int32)
 
     def _alike(self, distance: np.ndarray) -> np.ndarray:
         alike: np.ndarray = np.exp(-((distance / self.footprint_um) ** 2))
