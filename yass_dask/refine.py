@@ -123,7 +123,7 @@ def _divided(
     ids, samples = units.templates.ids, members["sample_index"]
     row = np.searchsorted(ids, members["unit_index"])
     row[ids[np.minimum(row, len(ids) - 1)] != members["unit_index"]] = -1
-    every, audit = np.arange(len(ids)), []
+    every, audit = np.arange(len(ids)), list[dict[str, Any]]()
     counts = np.bincount(row[row >= 0], minlength=len(ids))
     facts = UnitFacts(ids, units.levels, units.next_id, refractory, moving.n_samples)
     trains = Trains({"unit_index": row[row >= 0], "sample_index": samples[row >= 0]}, facts)

@@ -20,7 +20,7 @@ from yass_dask.store import Store
 _log = logging.getLogger("yass_dask")
 
 STEPS = {
-    "preprocess": ("scale", "preprocess", "noise", "raster", "motion", "still", "still_noise", "spectrum"),
+    "preprocess": ("scale", "preprocess", "noise", "spectrum", "raster", "motion", "still"),
     "detect": ("triage", "detect", "basis", "chosen", "features"),
     "cluster": ("cluster", "units"),
     "templates": ("means", "templates"),

@@ -29,8 +29,8 @@ class Moving:
     bins: Bins
     probe: Probe
     n_samples: int
-    templates: Templates | StoredTemplates | None = None
-    """of the units that are decided on"""
+    templates: Any = None
+    """Templates, or StoredTemplates, of the units that are decided on"""
 
     @classmethod
     def of(
