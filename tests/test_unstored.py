@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labs import edit, simulated, yass
 from test_motion import PARAMS as MOTION
-from test_motion import steady
+from test_motion import as_it_is, steady
 
 from yass_dask import InputError, Sorting, Store, from_config, sort
 from yass_dask.chunked import Chunk
@@ -70,7 +70,13 @@ def test_any_stretch_has_the_stored_samples(clean: Clean, stored: Path, start: i
 
 def test_still_traces_are_the_stored_ones_too(clean: Clean) -> None:
     """Made anew of traces that are made anew."""
-    lazy = hold_still(clean, steady(np.array([8.0, -11.0])), clean.recording.with_chunks(4), MOTION)
+    lazy = hold_still(
+        clean,
+        as_it_is(clean.recording.n_channels),
+        steady(np.array([8.0, -11.0])),
+        clean.recording.with_chunks(4),
+        MOTION,
+    )
     expected = lazy.traces.compute(scheduler="sync")
     assert (expected != clean.recording.source.read(0, len(expected))).any()
     for start, stop in [(0, 100), (29_990, 90_010), (170_000, len(expected))]:

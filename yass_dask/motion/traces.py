@@ -2,8 +2,9 @@
 
 Kriging gives what a field is most likely to be between the contacts, and less noise there than at them: whoever looks
 for spikes in such traces finds noise wherever they are loud. So what interpolation takes from the noise is put back: in
-whitened coordinates, the kriging's singular values s become s / sqrt(s^2 + LEAST_SHARE^2), nearly a rotation, which
-leaves white noise white. What cannot be told at all stays small.
+whitened coordinates, the kriging's singular values s become s / sqrt(s^2 + LEAST_SHARE^2): nearly a rotation, which
+leaves white noise white. What cannot be told at all stays small. All is a little smaller than it was (0.89 times where
+the tissue did not move), so that noise is nowhere louder than its whitening expects.
 """
 
 from __future__ import annotations
