@@ -282,10 +282,11 @@ def test_traces_of_still_tissue_stay_as_they_are():
     traces = rng.integers(-2000, 2000, (45000, 24)).astype(np.int16)
     clean = clean_of(traces, contact_positions("neuropixels", 24), rng.uniform(0.5, 2, 24).astype(np.float32))
     motion = steady(np.zeros(2))
-    still = hold_still(clean, as_it_is(clean.recording.n_channels), motion, clean.recording, PARAMS).traces.compute(
-        scheduler="sync"
-    )
+    lazy = hold_still(clean, as_it_is(clean.recording.n_channels), motion, clean.recording, PARAMS)
+    still = lazy.traces.compute(scheduler="sync")
     np.testing.assert_allclose(still, SMALLER * traces, atol=0.6)
+    reopened = lazy.open(ArraySource(still))
+    np.testing.assert_allclose(reopened.unit_per_sd * SMALLER, clean.unit_per_sd, rtol=1e-6)
 
 
 def test_a_step_of_a_contact_is_undone_whatever_the_chunks():

@@ -4,7 +4,7 @@ Kriging gives what a field is most likely to be between the contacts, and less n
 for spikes in such traces finds noise wherever they are loud. So what interpolation takes from the noise is put back: in
 whitened coordinates, the kriging's singular values s become s / sqrt(s^2 + LEAST_SHARE^2): nearly a rotation, which
 leaves white noise white. What cannot be told at all stays small. All is a little smaller than it was (0.89 times where
-the tissue did not move), so that noise is nowhere louder than its whitening expects.
+the tissue did not move), so that noise is nowhere louder than its whitening expects; the scale makes up for it.
 """
 
 from __future__ import annotations
@@ -48,8 +48,12 @@ def hold_still(clean: Clean, noise: Noise, motion: Motion, recording: Recording,
     pieces = clean.recording.with_chunks(recording.chunk_blocks, recording.part_blocks)
     tasks = chunk_tasks("still", stiller.chunk, pieces, 0)
 
+    louder, gain = float(np.hypot(1, LEAST_SHARE)), clean.recording.gain_to_uv
+    scale = replace(clean.scale, sd=clean.scale.sd * np.float32(louder))
+
     def reopen(source: Any) -> Clean:
-        return replace(clean, recording=replace(clean.recording, source=source))
+        there = replace(clean.recording, source=source, gain_to_uv=None if gain is None else gain * louder)
+        return replace(clean, recording=there, scale=scale)
 
     anew = ComputedSource(clean.recording, stiller.chunk, 0)
     return LazyTraces(joined_traces(tasks, pieces, np.int16), params, 2, reopen, unstored=anew)
