@@ -10,8 +10,10 @@ from test_motion import steady
 
 from yass_dask.deconvolve import DeconvolveParams, bank_of
 from yass_dask.kernels.bank import PER_UNIT, of_units
+from yass_dask.merge import Revision
 from yass_dask.motion.poses import POSE, Bins, Poses, StoredPoses, follow, pose_fields, smoothed
 from yass_dask.noise import Noise
+from yass_dask.renewal import sizes_of_pieces
 from yass_dask.templates import Templates
 
 N_BINS, N_SAMPLES, N_CHANNELS = 12, 40, 6
@@ -136,3 +138,11 @@ def test_no_units_have_no_poses():
     poses, fields = pose_fields(none, {}, np.zeros(0), 5)
     assert len(poses) == 0 and fields[POSE + "row"].shape == (0, 5)
     assert Poses(fields[POSE + "row"], np.zeros(0), moving()).at(0).shape == (0,)
+
+
+def test_a_cell_without_spikes_has_a_size():
+    """Parts of known units are averaged at their own size; where a part has no spikes there is none to be told."""
+    members = {"unit_index": np.array([0, 1, 1]), "amplitude": np.array([1.0, 0.5, 0.7], np.float32)}
+    zeros = np.zeros(3, int)
+    revision = Revision(members, zeros, np.array([4, 9, 9]), np.ones(3, int), np.array([0, 1, 1]), [], zeros)
+    np.testing.assert_allclose(sizes_of_pieces(revision, np.array([4]), 5), [1.0, 0.6, 1.0], rtol=1e-6)

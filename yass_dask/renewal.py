@@ -39,7 +39,7 @@ def refined(
     Pieces of a group are brought to the time of its largest piece, or of its known one, first. A unit with a partner
     (`find_partners`) gets the partner's template as well. Units of ids below `first_new` are known.
     """
-    sizes = _sizes(revision, templates.ids, first_new)
+    sizes = sizes_of_pieces(revision, templates.ids, first_new)
     renewal = _Renewal(left, revision, templates, poses, sizes, first_new, clean, params, moving)
     n_groups = int(revision.piece_group.max(initial=-1)) + 1
     renewed = [renewal.group(np.flatnonzero(revision.piece_group == g), partners) for g in range(n_groups)]
@@ -159,7 +159,7 @@ def _followed(
     return found if len(found.seen) > 1 else None
 
 
-def _sizes(revision: Revision, ids: np.ndarray, first_new: int) -> np.ndarray:
+def sizes_of_pieces(revision: Revision, ids: np.ndarray, first_new: int) -> np.ndarray:
     """(n_pieces,) size of pieces of known units that are others, relative to those: what is averaged is x / a.
 
     A new neuron that fires beside a known one is found at some size of that one's template, not at its own.
@@ -168,7 +168,8 @@ def _sizes(revision: Revision, ids: np.ndarray, first_new: int) -> np.ndarray:
     strangers = np.flatnonzero((of < first_new) & (of != revision.piece_id))
     if len(strangers):
         piece, amplitude = (np.asarray(revision.members[name][:]) for name in ("unit_index", "amplitude"))
-        sizes[strangers] = [np.median(amplitude[piece == p]) for p in strangers]
+        seen = [amplitude[piece == p] for p in strangers]
+        sizes[strangers] = [np.median(some) if len(some) else 1 for some in seen]
     return sizes
 
 
