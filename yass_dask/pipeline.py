@@ -149,14 +149,14 @@ def sort(
         peaks = keep("detect", detect(some, noise, detecting, backend))
         basis = keep("basis", measure_basis(clean, matched, peaks, params.features, backend))
         if known is None:
-            units = find_units(keep, some, matched, peaks, basis, motion, params, backend)
+            units = find_units(keep, some, matched, peaks, basis, params, backend, motion)
         else:
             units = keep("templates", begin_with(known, clean, matched, params.templates))
         audit, refining = list(units.audit), params.refining()
         for k in range(params.n_refinements):
             some = clean.strided(looked_at(recording, params, k))
             spikes = pursue(keep, f"_{k}", some, matched, units, refining, backend)
-            units = refine(keep, f"_{k}", some, noise, matched, basis, units, spikes, motion, params, backend)
+            units = refine(keep, f"_{k}", some, noise, matched, basis, units, spikes, params, backend, motion)
             audit += units.audit
             shown.found(units=len(units.templates))
         spikes = pursue(keep, "", clean, matched, units, params, backend)
@@ -185,8 +185,8 @@ def looked_at(recording: Recording, params: SortParams, round_: int | None = Non
 
 
 def find_units(
-    keep: Callable, clean: Clean, noise: Noise, peaks: Events, basis: Basis, motion: Motion | None, params: SortParams,
-    backend: str,
+    keep: Callable, clean: Clean, noise: Noise, peaks: Events, basis: Basis, params: SortParams, backend: str,
+    motion: Motion | None = None,
 ) -> Units:  # fmt: skip
     """Clear peaks -> features -> clusters -> their templates."""
     chosen = keep("chosen", choose_peaks(peaks, params.features))
@@ -221,7 +221,7 @@ def pursue(
 
 def refine(
     keep: Callable, round_: str, clean: Clean, noise: Noise, matched: Noise, basis: Basis, units: Units, spikes: Events,
-    motion: Motion | None, params: SortParams, backend: str,
+    params: SortParams, backend: str, motion: Motion | None = None,
 ) -> Units:  # fmt: skip
     """Look at cleaned spikes: split, join, drop; average again; find in the residual what was missed."""
     recording, templates = clean.recording, units.templates
