@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from test_motion import steady
 
+from yass_dask.cluster import _gather_units
 from yass_dask.deconvolve import DeconvolveParams, bank_of
 from yass_dask.kernels.bank import PER_UNIT, of_units
 from yass_dask.merge import Revision
@@ -137,7 +138,8 @@ def test_no_units_have_no_poses():
     none = replace(templates(1).select(np.zeros(0, int)))
     poses, fields = pose_fields(none, {}, np.zeros(0), 5)
     assert len(poses) == 0 and fields[POSE + "row"].shape == (0, 5)
-    assert Poses(fields[POSE + "row"], np.zeros(0), moving()).at(0).shape == (0,)
+    index = Poses(fields[POSE + "row"], np.zeros(0), moving())
+    assert index.at(0).shape == (0,) and index.together(60).shape == (0, 0)
 
 
 def test_a_cell_without_spikes_has_a_size():
@@ -146,3 +148,10 @@ def test_a_cell_without_spikes_has_a_size():
     zeros = np.zeros(3, int)
     revision = Revision(members, zeros, np.array([4, 9, 9]), np.ones(3, int), np.array([0, 1, 1]), [], zeros)
     np.testing.assert_allclose(sizes_of_pieces(revision, np.array([4]), 5), [1.0, 0.6, 1.0], rtol=1e-6)
+
+
+def test_members_that_are_left_out_are_left_out_of_all_fields():
+    n = 1200
+    clusters = {name: np.zeros(n, np.int32) for name in ("channel_index", "cluster_index", "shift")}
+    fields = _gather_units(clusters | {"sample_index": np.arange(n)}, 500)
+    assert {len(values) for values in fields.values()} == {500}

@@ -118,7 +118,7 @@ def _gather_units(clusters: Mapping[str, Any], max_spikes: int) -> dict[str, np.
         "sample_index": fields["sample_index"][kept],
         "unit_index": fields["unit_index"][kept].astype(np.int32),
         "shift": fields["shift"][kept],
-        "amplitude": np.ones(len(kept), np.float32),
+        "amplitude": np.ones(np.count_nonzero(kept), np.float32),
         "main_channel": fields["channel_index"][kept],
     }
 

@@ -26,6 +26,8 @@ INDEPENDENT_SAMPLES = 4
 SURELY = 3.0
 """A spike is kept that is exp(3) times likelier than noise given the unit's rate, whatever the mixture says."""
 FEW = 12
+LEAST_SEEN = 0.02
+"""A template of which pursuit accepts a smaller share of the spikes tells nothing of how many there are."""
 MAX_FITTED = 2000
 N_STEPS, STEP = 60, 0.7
 
@@ -168,6 +170,6 @@ def _crossing(share: float, own: Own, seen: Seen, threshold: float) -> float:
 
 def _accuracy(share: float, own: Own, seen: Seen, threshold: float, least: float) -> float:
     """Expected accuracy of the spikes above `least`, the unit's spikes that pursuit did not accept among the missed."""
-    real = share * seen.shares / ndtr((own.mean - threshold) / own.sd)
+    real = share * seen.shares / np.maximum(ndtr((own.mean - threshold) / own.sd), LEAST_SEEN)
     noise = (1 - share) * np.exp(-TAIL * (least - threshold))
     return float(real @ ndtr((own.mean - least) / own.sd) / (real.sum() + noise))

@@ -122,7 +122,7 @@ def _divided(
     """Clusters joined that divide the displacements among them, cut by displacement; and the spikes of each cell."""
     ids, samples = units.templates.ids, members["sample_index"]
     row = np.searchsorted(ids, members["unit_index"])
-    row[ids[np.minimum(row, len(ids) - 1)] != members["unit_index"]] = -1
+    row[~np.isin(members["unit_index"], ids)] = -1
     every, audit = np.arange(len(ids)), list[dict[str, Any]]()
     counts = np.bincount(row[row >= 0], minlength=len(ids))
     facts = UnitFacts(ids, units.levels, units.next_id, refractory, moving.n_samples)

@@ -19,9 +19,6 @@ KNOWN_COUNT = 50
 """What is known of a unit from another sort counts as so many spikes when its template is averaged again."""
 
 
-# --- old units ---
-
-
 def refined(
     left: Averages,
     revision: Revision,

@@ -92,6 +92,8 @@ class Poses:
         """(n_poses, n_poses) sparse: nonzero where two poses are in one block."""
         from scipy.sparse import csr_array
 
+        if len(self.row) == 0:
+            return csr_array((0, 0))
         rows = np.unique(self.row[np.arange(len(self.row)), self.bins.at(np.arange(n_blocks), self.depths)], axis=0)
         shape = (len(rows), int(self.row.max(initial=-1)) + 1)
         there = csr_array(
