@@ -48,14 +48,14 @@ def test_killed_workers_change_nothing(tmp_path: Path):
         thread.start()
         kills = _kill_some(cluster, page, thread)
         thread.join(300)
-        stages = _stages(page)
+        stages = _stages_in_the_end(page)
     assert kills == N_KILLS, "the sort ended before its workers could be killed"
     assert isinstance(ended[0], yass_dask.Sorting), ended
     for name in ("spike_train.npy", "templates.npy", "units.csv"):
         assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
     # A worker has a task in its hands and at most a few handed to it.
     assert sum(stage["redone"] for stage in stages) <= 4 * kills
-    assert all(stage["done"] == stage["parts"] for stage in stages)
+    assert not [stage for stage in stages if stage["done"] < stage["parts"]]
 
 
 def _stages(page: str) -> list[dict[str, Any]]:

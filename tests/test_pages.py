@@ -290,11 +290,23 @@ def test_a_stage_that_is_over_is_shown_as_it_ended_and_keeps_no_chunk():
     for chunk, state in [("a", "processing"), ("a", "memory"), ("b", "processing"), ("b", "memory")]:
         stage.change(chunk, state)
     before = stage.facts(recorded_s=30.0, now=10.0)
-    stage.end(30.0, 10.0)
+    stage.end(30.0, 10.0, complete=True)
     after = stage.facts(recorded_s=30.0, now=99.0)
     assert not stage.chunks and after["complete"] and not before["complete"]
     names = ("done", "map", "seconds", "x_real_time")
     assert [after[name] for name in names] == [before[name] for name in names]
+
+
+def test_a_chunk_whose_worker_died_after_its_result_was_taken_is_done():
+    ends = {}
+    for complete in (True, False):
+        stage = StageView("detect", 1, 0, began=0.0)
+        for state in ("processing", "memory", "released", "waiting", "processing", "forgotten"):
+            stage.change("a", state)
+        stage.end(30.0, 10.0, complete)
+        ends[complete] = stage.facts(30.0, 10.0)
+    assert (ends[True]["done"], ends[True]["complete"]) == (1, True)
+    assert (ends[False]["done"], ends[False]["complete"]) == (0, False)
 
 
 def test_many_chunks_share_cells_and_show_the_worst():

@@ -123,7 +123,7 @@ class SortPages(SchedulerPlugin):
         if state:
             job.end(state, message, now)
         elif job.stages:
-            job.stages[-1].end(job.recorded_s, now)
+            job.stages[-1].end(job.recorded_s, now, complete=True)
         self.owner = {label: pair for label, pair in self.owner.items() if pair[1].kept is None}
 
     # --- what is shown ---

@@ -32,11 +32,15 @@ class StageView:
     kept: dict[str, Any] | None = None
     """What is told of a stage that is over: a scheduler lives longer than its sorts, and keeps no chunk of theirs"""
 
-    def end(self, recorded_s: float, now: float, complete: bool = True) -> None:
-        """The stage is over, well or not."""
+    def end(self, recorded_s: float, now: float, complete: bool) -> None:
+        """The stage is over; complete where its sort has all of it.
+
+        Then a chunk counts as done whose worker died after the sort had taken its result: dask had it computed anew.
+        """
         if self.kept is None:
-            facts = self.facts(recorded_s, now)
-            self.kept = facts | {"left_s": None, "complete": complete and facts["done"] == self.n_parts}
+            if complete:
+                self.chunks = dict.fromkeys(self.chunks, "done")
+            self.kept = self.facts(recorded_s, now) | {"left_s": None, "complete": complete}
             self.chunks = {}
 
     def change(self, chunk: str, finish: str) -> None:
@@ -145,10 +149,10 @@ class JobView:
             self.state, self.message = "running", ""
 
     def end(self, state: str, message: str, now: float) -> None:
-        """It is over; its last stage is, too."""
+        """It is over; its last stage is, too, and not complete unless that was told before."""
         self.state, self.message, self.ended = state, message, now
         if self.stages:
-            self.stages[-1].end(self.recorded_s, now, complete=state == "done")
+            self.stages[-1].end(self.recorded_s, now, complete=False)
 
     def line(self, now: float) -> dict[str, Any]:
         """In short, as JSON."""
