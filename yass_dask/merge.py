@@ -118,7 +118,7 @@ def revise(
     """
     return LazyParts.one(
         "revision", _revise, features, clusters, spikes, frames, facts, params, backend, moving,
-        params=params, version=2, open=_open,
+        params=params, version=3, open=_open,
     )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def first_units(
     Where the tissue moves, `moving` and the clusters tell which divide the displacements: these are joined as well.
     """
     return LazyParts.one(
-        "templates", _first_units, averages, clean, noise, params, clusters, moving, params=params, version=3,
+        "templates", _first_units, averages, clean, noise, params, clusters, moving, params=params, version=4,
         open=_opening(moving),
     )  # fmt: skip
 
@@ -91,7 +91,7 @@ def next_units(
     """
     return LazyParts.one(
         "templates", _next_units, units.handle, units.poses, units.next_id, units.first_new, revision, spikes, left,
-        found, clean, noise, params, moving, params=params, version=3,
+        found, clean, noise, params, moving, params=params, version=4,
         open=_opening(moving),
     )  # fmt: skip
 

@@ -37,7 +37,8 @@ def refined(
     (`find_partners`) gets the partner's template as well. Units of ids below `first_new` are known.
     """
     sizes = sizes_of_pieces(revision, templates.ids, first_new)
-    renewal = _Renewal(left, revision, templates, poses, sizes, first_new, clean, params, moving)
+    main = templates.main_channels(clean.unit_per_sd)
+    renewal = _Renewal(left, revision, templates, main, poses, sizes, first_new, clean, params, moving)
     n_groups = int(revision.piece_group.max(initial=-1)) + 1
     renewed = [renewal.group(np.flatnonzero(revision.piece_group == g), partners) for g in range(n_groups)]
     renewed.sort(key=lambda one: one.id)
@@ -68,6 +69,8 @@ class _Renewal:
     left: Averages
     revision: Revision
     templates: Templates
+    main: np.ndarray
+    """(n_units,) main channels of the templates"""
     poses: tuple[Poses, Templates] | None
     sizes: np.ndarray
     first_new: int
@@ -81,7 +84,8 @@ class _Renewal:
         known = revision.piece_id[members] < self.first_new
         anchor = members[np.argmax(np.where(known, np.inf, revision.piece_count[members]))]
         unit = int(revision.piece_unit[anchor])
-        channels = local_channels(self.clean.recording, self.params.max_channels)[self.templates.channels[unit, 0]]
+        # A cluster may have been seen beside its neuron, in spikes that met another's.
+        channels = local_channels(self.clean.recording, self.params.max_channels)[self.main[unit]]
         counts = np.array([self.count(p) for p in members])
         cleaned = self.aligned(members, anchor, counts, channels)
         weighted = (counts * self.sizes[members])[:, None, None] * cleaned

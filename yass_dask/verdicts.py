@@ -16,6 +16,9 @@ MEDIAN_VARIANCE = np.pi / 2
 """Variance of a median of n Gaussian values, times n."""
 SHAPE_SHARE, SHAPE_SD = 0.2, 1.5
 """Two shapes are one if they differ by less than this share of the smaller, or by this many noise sd."""
+FEWEST_SPIKES, SURELY_APART = 4, 5.0
+"""Of fewer spikes their own places tell nothing; but templates that are farther apart than this, in noise sd, are two:
+each spike is then surely nearer to one of them."""
 BURST_REFRACTORIES = 13
 """Spikes of a burst follow each other within so many refractory times (20 ms)."""
 
@@ -82,7 +85,7 @@ def compare(
                     trains.follows(rows["sample_index"][i], leader) for i, leader in zip(at, (v, u), strict=True)
                 )
                 # What was just split has to hold here, too: few spikes in many dimensions split by chance.
-                valley = separation(a, b, backend)
+                valley = separation(a, b, backend) if distance < SURELY_APART or _enough(a, b) else 0.0
                 verdicts.append(Verdict(float(distance), int(p), int(q), valley, bursts))
     return sorted(verdicts)
 
@@ -114,7 +117,7 @@ def same_shape(a: np.ndarray, b: np.ndarray) -> bool:
     ----------
     a, b : (n, n_local, n_components) noise-whitened features in one frame
     """
-    if min(len(a), len(b)) < 4:
+    if not _enough(a, b):
         return False
     one, two = (np.median(group.reshape(len(group), -1), axis=0) for group in (a, b))
     small, large = sorted((one, two), key=np.linalg.norm)
@@ -132,7 +135,7 @@ def separation(a: np.ndarray, b: np.ndarray, backend: str) -> float:
     ----------
     a, b : (n, n_local, n_components) features in one frame
     """
-    if min(len(a), len(b)) < 4:
+    if not _enough(a, b):
         return 1.0
     a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
     left, right = [], []
@@ -145,6 +148,10 @@ def separation(a: np.ndarray, b: np.ndarray, backend: str) -> float:
         left.append(projected[0])
         right.append(projected[1])
     return float(kernel("valley", backend)(np.concatenate(left), np.concatenate(right)))
+
+
+def _enough(a: np.ndarray, b: np.ndarray) -> bool:
+    return min(len(a), len(b)) >= FEWEST_SPIKES
 
 
 class Trains:

@@ -47,6 +47,13 @@ class Moving:
         depths: np.ndarray = self.probe.positions[templates.main_channels(np.ones(templates.n_channels)), 1]
         return depths
 
+    def nearest(self, templates: Templates) -> tuple[np.ndarray, np.ndarray]:
+        """(n_units,) main channel of each unit, and (n_units, NEAREST) the channels nearest to it."""
+        main = templates.main_channels(np.ones(templates.n_channels))
+        places = self.probe.positions
+        distance = np.linalg.norm(places[main, None] - places[None], axis=2)
+        return main, np.argsort(distance, axis=1, kind="stable")[:, :NEAREST]
+
     def join(
         self, group: np.ndarray, pieces: Pieces, samples: np.ndarray, trains: Trains, facts: UnitFacts, audit: list
     ) -> np.ndarray:
@@ -66,8 +73,8 @@ class Moving:
         trains_of = [
             np.sort(np.concatenate([of_piece[p] for p in np.flatnonzero(group == g)])) for g in range(n_groups)
         ]
-        main, near = templates.channels[unit, 0], templates.channels[unit, :NEAREST]
-        meets = (main[:, None, None] == near[None]).any(axis=2)
+        main, near = self.nearest(templates)
+        meets = (main[unit, None, None] == near[unit][None]).any(axis=2)
         # A part of a unit has no template yet that tells what it looks like.
         whole = pieces.ids[largest] == facts.ids[unit]
         same = unit[:, None] == unit
