@@ -147,6 +147,8 @@ def test_steps_that_are_done_need_nothing() -> None:
     assert [step.name for step in left_of(stored, done)] == ["preprocessing", "results"]
     assert [step.name for step in left_of(stored, [*done, "preprocess"])] == ["results"]
     assert left_of(stored, []) == stored
+    # Whether the third round comes is known once the motion is: it is left as long as no pursuit is the last one.
+    assert [step.name for step in left_of(anew, done[:-2])] == ["round 3", "last pursuit", "results"]
 
 
 def test_the_text_tells_the_sum_and_the_largest() -> None:

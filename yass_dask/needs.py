@@ -64,6 +64,11 @@ class Needs:
     memory_bytes: int = 0
     """Of the client, beyond what its tasks take"""
 
+    @property
+    def is_round(self) -> bool:
+        """A round, after which units are refined."""
+        return self.last_stage.startswith("templates_")
+
 
 def needs_of(recording: Recording, params: SortParams, *, store_traces: bool = True) -> list[Needs]:
     """Needs of all steps, in order.
@@ -73,7 +78,8 @@ def needs_of(recording: Recording, params: SortParams, *, store_traces: bool = T
     recording : cut in chunks by the plan
     store_traces : as for `Store`
     """
-    return list(_Reckoning(recording, params, store_traces).steps())
+    follows = params.motion.follow and is_followed(recording.probe)
+    return list(_Reckoning(recording, params.moving() if follows else params, store_traces).steps())
 
 
 def disk_bytes(needs: Sequence[Needs]) -> int:
@@ -82,9 +88,17 @@ def disk_bytes(needs: Sequence[Needs]) -> int:
     return int(max(kept + [step.scratch_bytes for step in needs]))
 
 
+LAST_PURSUIT = {"bank", "even", "deconvolve"}
+"""Stages of it"""
+
+
 def left_of(needs: Sequence[Needs], finished: Collection[str]) -> list[Needs]:
-    """Steps that are not done yet; only the results are always written anew."""
-    return [step for step in needs if step.last_stage not in finished]
+    """Steps that are not done yet; only the results are always written anew.
+
+    Where the tissue rests there was one round less than planned: all are done once the last pursuit has begun.
+    """
+    refined = not LAST_PURSUIT.isdisjoint(finished)
+    return [step for step in needs if step.last_stage not in finished and not (refined and step.is_round)]
 
 
 def memory_bytes(needs: Sequence[Needs], plan: Plan) -> int:

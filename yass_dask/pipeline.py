@@ -30,6 +30,7 @@ from yass_dask.refine import Units, first_units, next_units
 from yass_dask.residual import Residual
 from yass_dask.results import finish
 from yass_dask.reuse import known_units
+from yass_dask.selection import Selection
 from yass_dask.session import running
 from yass_dask.sizes import measure_sizes
 from yass_dask.sorting import Sorting
@@ -65,7 +66,8 @@ class SortParams(BaseModel):
     deconvolve: DeconvolveParams = DeconvolveParams()
     merge: MergeParams = MergeParams()
     n_refinements: int = Field(2, ge=0, le=10)
-    """Rounds of pursuit after which units are cleaned, split, joined and searched for in the residual."""
+    """Rounds of pursuit after which units are cleaned, split, joined and searched for in the residual; one more where
+    the tissue moves, unless there are none."""
     max_refining_s: float = Field(600.0, gt=0)
     """Units are found and refined on blocks spread evenly over the recording, of about so many seconds at most; only
     the last pursuit looks at all of it."""
@@ -82,6 +84,10 @@ class SortParams(BaseModel):
         from yass_dask.config import load, sort_params
 
         return sort_params(load(config).stage_params())
+
+    def moving(self) -> SortParams:
+        """The same where the tissue moves: templates of all displacements, of fewer spikes each, take a round more."""
+        return self.model_copy(update={"n_refinements": self.n_refinements + (self.n_refinements > 0)})
 
     def refining(self) -> SortParams:
         """The same for the rounds, which look at surer spikes only."""
@@ -141,9 +147,9 @@ def sort(
         scale = keep("scale", measure_scale(recording, params.preprocess, backend))
         clean = keep("preprocess", preprocess(recording, scale, params.preprocess, backend))
         noise = keep("noise", measure_noise(clean, params.preprocess, backend))
-        how = (params.motion, params.detect, backend)
         matched = keep("spectrum", measure_spectrum(clean, noise, params.preprocess, backend))
-        clean, motion = follow_motion(keep, recording, clean, noise, *how)
+        clean, motion = follow_motion(keep, recording, clean, noise, params.motion, params.detect, backend)
+        params = params if motion is None or motion.is_none else params.moving()
         some = clean.strided(looked_at(recording, params))
         detecting = fit_triage(keep, clean, noise, params.detect, params.preprocess.n_sampled_blocks, backend)
         peaks = keep("detect", detect(some, noise, detecting, backend))
@@ -243,7 +249,8 @@ def refine(
     pieces = keep("pieces" + round_, gather_pieces(revision, templates, found, params.templates.max_spikes))
     means = keep("means" + round_, average(residual, pieces, params.templates, backend))
     left, new = means.parted(len(revision.piece_unit))
-    renewed = next_units(units, revision, spikes, left, new, clean, matched, params.templates, moving)
+    chosen_by = Selection.of(params.refining().deconvolve)
+    renewed = next_units(units, revision, spikes, left, new, clean, matched, params.templates, moving, chosen_by)
     renewed = keep("templates" + round_, renewed)
     if not params.deconvolve.follow_sizes:
         return renewed

@@ -24,6 +24,7 @@ from yass_dask.motion.poses import POSE, Bins, Followed, StoredPoses, pose_field
 from yass_dask.noise import Noise
 from yass_dask.preprocess import Clean
 from yass_dask.renewal import refined
+from yass_dask.selection import Selection
 from yass_dask.sizes import StoredSizes
 from yass_dask.sums import find_partners, without_sums
 from yass_dask.templates import Averages, StoredAverages, StoredTemplates, Templates, TemplatesParams
@@ -57,6 +58,12 @@ class Units:
         """The templates as they travel to tasks, that `load` them."""
         return self.stored or self.templates
 
+    def light(self) -> Units:
+        """The same for a task, which reads the templates itself where they are on disk."""
+        if self.stored is None:
+            return self
+        return replace(self, templates=self.templates.select(np.zeros(0, np.int64)), audit=[])
+
 
 def first_units(
     averages: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams,
@@ -79,6 +86,7 @@ def _opening(moving: Moving | None) -> Callable[..., Units]:
 def next_units(
     units: Units, revision: Revision, spikes: Events, left: StoredAverages, found: StoredAverages,
     clean: Clean, noise: Noise, params: TemplatesParams, moving: Moving | None = None,
+    selection: Selection | None = None,
 ) -> LazyParts:  # fmt: skip
     """Units of the next round; opens as Units.
 
@@ -88,10 +96,11 @@ def next_units(
     left : what the spikes of each piece left over, on average
     found : averages of clusters in the residual, units that were missed so far
     moving : where the tissue moves; the units have poses then
+    selection : how the spikes were chosen, which their templates are corrected for
     """
     return LazyParts.one(
-        "templates", _next_units, units.handle, units.poses, units.next_id, units.first_new, revision, spikes, left,
-        found, clean, noise, params, moving, params=params, version=4,
+        "templates", _next_units, units.light(), revision, spikes, left, found, clean, noise, params, moving,
+        selection, params=params, version=4,
         open=_opening(moving),
     )  # fmt: skip
 
@@ -135,21 +144,34 @@ def _divided(
 
 
 def _next_units(
-    stored: Templates | StoredTemplates, poses: StoredPoses | None, next_id: int, first_new: int, revision: Revision,
-    spikes: Events, left: StoredAverages, found: StoredAverages, clean: Clean, noise: Noise, params: TemplatesParams,
-    moving: Moving | None,
+    units: Units, revision: Revision, spikes: Events, left: StoredAverages, found: StoredAverages, clean: Clean,
+    noise: Noise, params: TemplatesParams, moving: Moving | None, selection: Selection | None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    templates = stored.load()
+    templates, poses, first_new = units.handle.load(), units.poses, units.first_new
     trains = dict(zip(templates.ids.tolist(), trains_of(spikes.load(), len(templates)), strict=True))
     partners = find_partners(templates, trains, clean.recording.samples(PARTNER_MS))
     partners = {u: partner for u, partner in partners.items() if templates.ids[u] >= first_new}
     posed = None if poses is None else (poses.index(), poses.templates())
-    old, followed = refined(left.load(), revision, templates, posed, partners, first_new, clean, params, moving)
-    next_id = max([next_id, *(revision.piece_id + 1).tolist()])
+    excess = None if selection is None else excess_of(units, templates.ids, revision, selection)
+    old, followed = refined(left.load(), revision, templates, posed, partners, first_new, clean, params, moving, excess)
+    next_id = max([units.next_id, *(revision.piece_id + 1).tolist()])
     new, audit = _new(found.load(), next_id, clean, params)
     audit = [*revision.audit, *audit]
     fields = stored_fields(old.joined(new), next_id + len(new), first_new, audit, trains, clean, noise, params)
     return fields if moving is None else with_poses(fields, followed, noise, moving)
+
+
+def excess_of(units: Units, ids: np.ndarray, revision: Revision, selection: Selection) -> np.ndarray:
+    """(n_pieces,) see `Selection.excess`; 0 of known units, of what was split off, and of units that change."""
+    unit = revision.piece_unit
+    level = units.levels[unit]
+    if units.poses is not None and revision.piece_bin is not None:
+        level = units.poses.levels()[units.poses.index().row[unit, revision.piece_bin]]
+    as_it_is = (revision.piece_id != ids[unit]) | (revision.piece_id < units.first_new)
+    if units.sizes is not None:
+        as_it_is |= units.sizes.load().changes[unit]
+    piece, amplitude = (np.asarray(revision.members[name][:]) for name in ("unit_index", "amplitude"))
+    return selection.excess(piece, amplitude, np.where(as_it_is, np.inf, level))
 
 
 def trains_of(spikes: Mapping[str, np.ndarray], n_units: int) -> list[np.ndarray]:

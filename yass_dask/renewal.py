@@ -29,16 +29,18 @@ def refined(
     clean: Clean,
     params: TemplatesParams,
     moving: Moving | None = None,
+    excess: np.ndarray | None = None,
 ) -> tuple[Templates, dict[int, Followed]]:
     """Templates of the groups, and the poses of those units (by id) that look different at each displacement.
 
     A template is the mean, by count, of what each piece's spikes were taken for plus what they left over on average.
     Pieces of a group are brought to the time of its largest piece, or of its known one, first. A unit with a partner
-    (`find_partners`) gets the partner's template as well. Units of ids below `first_new` are known.
+    (`find_partners`) gets the partner's template as well. Units of ids below `first_new` are known. `excess`, of each
+    piece, is what its spikes are too large by for how they were chosen (`Selection`).
     """
     sizes = sizes_of_pieces(revision, templates.ids, first_new)
     main = templates.main_channels(clean.unit_per_sd)
-    renewal = _Renewal(left, revision, templates, main, poses, sizes, first_new, clean, params, moving)
+    renewal = _Renewal(left, revision, templates, main, poses, sizes, first_new, clean, params, moving, excess)
     n_groups = int(revision.piece_group.max(initial=-1)) + 1
     renewed = [renewal.group(np.flatnonzero(revision.piece_group == g), partners) for g in range(n_groups)]
     renewed.sort(key=lambda one: one.id)
@@ -77,6 +79,7 @@ class _Renewal:
     clean: Clean
     params: TemplatesParams
     moving: Moving | None
+    excess: np.ndarray | None
 
     def group(self, members: np.ndarray, partners: Mapping[int, tuple[int, int]]) -> _Renewed:
         """The unit of these pieces, of which those of one id are one piece in several bins of displacement."""
@@ -134,6 +137,8 @@ class _Renewal:
         if self.poses is not None and self.revision.piece_bin is not None:
             index, templates = self.poses
             piece = _padded(templates, index.row[unit, self.revision.piece_bin[p]], margin, channels)
+        if self.excess is not None:
+            piece = piece * (1 - self.excess[p])
         if p < len(self.left.waveforms):
             there = self.templates.channels[unit]
             piece = piece + on_channels(self.left.waveforms[p], there, channels, self.templates.n_channels)
