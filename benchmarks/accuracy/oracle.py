@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from yass_dask import SortParams, from_config
 from yass_dask.conditioning import Conditioner
 from yass_dask.evaluate import Agreement, Spikes, compare
-from yass_dask.likely import fit_units
-from yass_dask.noise import measure_noise, measure_spectrum
+from yass_dask.likely import Fits, fit_units
+from yass_dask.noise import Noise, measure_noise, measure_spectrum
 from yass_dask.pipeline import pursue
 from yass_dask.preprocess import Clean, measure_scale, preprocess
 from yass_dask.refine import Units, levels
@@ -31,7 +33,10 @@ N_DRAWS = 200
 
 
 def run(
-    folder: str | Path, params: SortParams | None = None, store: str | Path | None = None
+    folder: str | Path,
+    params: SortParams | None = None,
+    store: str | Path | None = None,
+    units_of: Callable[..., Units] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Spikes that the pursuit finds with the true templates.
 
@@ -40,6 +45,8 @@ def run(
     folder : with config.yaml and ground_truth.npz, as `hybrid.make` writes them.
     params : of the sort; by default those of the configuration.
     store : where stages are kept; a temporary folder unless told.
+    units_of : makes the units of the truth, the clean traces, their conditioner, the noise and the parameters; those
+        of the true templates unless told.
 
     Returns
     -------
@@ -58,17 +65,31 @@ def run(
         matched = keep("spectrum", measure_spectrum(clean, noise, params.preprocess, backend))
         conditioner = Conditioner.of(recording, params.preprocess, backend, bad=np.flatnonzero(scale.bad))
         with np.load(folder / "ground_truth.npz") as truth:
-            templates = true_templates(truth, clean, conditioner, params.templates)
-        units = Units(templates, levels(templates, matched), len(templates), [])
-        spikes = pursue(keep, "", clean, matched, units, params, backend)
-        found = spikes.load()
-        fits = fit_units(found, units.levels, params.deconvolve.log_odds, clean.recording.n_samples)
+            units = (units_of or _at_rest)(truth, clean, conditioner, matched, params)
+        found = pursue(keep, "", clean, matched, units, params, backend).load()
+        fits = _fitted(found, units, params, clean.recording.n_samples)
     found = {name: values[found["log_odds"] >= fits.least[found["unit_index"]]] for name, values in found.items()}
     late = np.rint(shift_samples(found["shift"])).astype(np.int64)
     return found["sample_index"] + late, found["unit_index"].astype(np.int64)
 
 
-def true_templates(truth: dict, clean: Clean, conditioner: Conditioner, params: TemplatesParams) -> Templates:
+def _at_rest(truth: Any, clean: Clean, conditioner: Conditioner, noise: Noise, params: SortParams) -> Units:
+    templates = true_templates(truth, clean, conditioner, params.templates)
+    return Units(templates, levels(templates, noise), len(templates), [])
+
+
+def _fitted(found: Mapping[str, np.ndarray], units: Units, params: SortParams, n_samples: int) -> Fits:
+    if units.poses is None:
+        return fit_units(found, units.levels, params.deconvolve.log_odds, n_samples)
+    rows = units.poses.index().of_spikes(found["unit_index"], found["sample_index"])
+    relative = units.poses.levels()[rows] / units.levels[found["unit_index"]]
+    spread = np.ones(len(units.levels), bool)
+    return fit_units(found, units.levels, params.deconvolve.log_odds, n_samples, spread, relative)
+
+
+def true_templates(
+    truth: Mapping[str, Any], clean: Clean, conditioner: Conditioner, params: TemplatesParams
+) -> Templates:
     """True waveforms (uV) as the preprocessing shows them: band-passed, referenced, in noise standard deviations."""
     recording = clean.recording
     waves, at = np.asarray(truth["templates"], dtype=np.float64), int(truth["template_peak"])

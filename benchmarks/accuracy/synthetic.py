@@ -75,13 +75,13 @@ def make(name: str, seed: int, folder: str | Path, seconds: float | None = None)
     family = FAMILIES[name]
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    own_seed = int(np.random.SeedSequence([seed, family.code]).generate_state(1)[0])
+    mine = own_seed(family, seed)
     n_samples = round((seconds or family.seconds) * family.sampling_rate)
     positions = contacts(family)
-    noise = draw_noise(family, positions, n_samples, own_seed)
+    noise = draw_noise(family, positions, n_samples, mine)
     noise_sd = noise.segments[0].noise_levels[0]
-    places, variants, snr = draw_templates(family, positions, noise_sd, own_seed)
-    trains = draw_trains(family.n_units, n_samples, family.sampling_rate, own_seed, synchronous=family.synchronous)
+    places, variants, snr = draw_templates(family, positions, noise_sd, mine)
+    trains = draw_trains(family.n_units, n_samples, family.sampling_rate, mine, synchronous=family.synchronous)
     trains = drift.faded(trains, family.fade, n_samples)
     seconds, depth = trains.times / family.sampling_rate, _depth(places[trains.labels, 1], positions)
     moved = drift.displacement(family.drift, family.drift_um, seconds, depth, n_samples / family.sampling_rate)
@@ -102,6 +102,17 @@ def make(name: str, seed: int, folder: str | Path, seconds: float | None = None)
         noise_sd=noise_sd,
         displacement_um=moved.astype(np.float32),
     )
+
+
+def own_seed(family: Family, seed: int) -> int:
+    """What all draws of a recording begin with."""
+    return int(np.random.SeedSequence([seed, family.code]).generate_state(1)[0])
+
+
+def all_displacements(variants: np.ndarray) -> np.ndarray:
+    """(n_displacements, n_units, n_samples, n_channels): of `draw_templates`, those at no shift in time."""
+    waves: np.ndarray = np.moveaxis(variants[..., JITTERS // 2 :: JITTERS], 3, 0)
+    return waves
 
 
 def contacts(family: Family) -> np.ndarray:
