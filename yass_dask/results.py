@@ -30,7 +30,7 @@ VIOLATION_MS = 2.0
 GOOD_CONTAMINATION = 0.1
 GOOD_LEVEL = 6.0
 NOISE_LEVEL = 5.0
-SURELY_REAL = 4.0
+SURELY_REAL = 3.0
 """No noise has log-odds of which half are so many times the least that pursuit accepts."""
 LOCATION_RADIUS_UM = 100.0
 MOTION_FOLDER = "motion"
