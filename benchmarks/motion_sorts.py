@@ -16,11 +16,9 @@ import numpy as np
 
 from benchmarks.accuracy.folders import read_truth
 from benchmarks.accuracy.lines import ROOT, Line, read
-from benchmarks.accuracy.names import DRIFTS
-from benchmarks.motion_bound import read_bounds
+from benchmarks.motion_bound import NAMES, read_bounds
 
 STILL, OURS = "np64still", "yass_dask"
-MOVED = ("np64drift", *(name for name in DRIFTS if name != STILL))
 LINES = ROOT / "benchmarks" / "results" / "accuracy.jsonl"
 PAGE = ROOT / "benchmarks" / "results" / "motion_sorts.md"
 
@@ -45,7 +43,7 @@ def stays(folder: Path) -> np.ndarray:
 def rows(lines: Mapping[Key, Line], work: Path, bounds: Mapping[tuple[str, int], float]) -> list[str]:
     """Rows of the table; recordings that were not sorted by us, moved and at rest, are left out."""
     found = []
-    for name, seed in sorted({key[:2] for key in lines if key[0] in MOVED and key[2] == OURS}):
+    for name, seed in sorted({key[:2] for key in lines if key[0] in NAMES and key[2] == OURS}):
         still = lines.get((STILL, seed, OURS))
         if still is None:
             continue
@@ -76,8 +74,8 @@ def page(found: list[str]) -> str:
         "# Sorting while the tissue moves\n\n"
         "Made by `benchmarks/motion_sorts.py` from accuracy.jsonl: 180 s of 64 channels. Mean accuracy over all units, "
         "that of the same units at rest (np64still), and what is lost; the accuracy of our pursuit with the true "
-        "templates at the true displacement (`benchmarks/motion_bound.py`), so what this lacks is out of the probe's "
-        "reach; then the same for the units that lie between the first and the last contact at all displacements. "
+        "templates at the true displacement (`benchmarks/motion_bound.py`), so what this lacks no finding of units can "
+        "win back; then the same for the units that lie between the first and the last contact at all displacements. "
         "np64drift: zigzag of 25 um to both sides; np64ramp: 60 um in all; np64bumps: jumps of 20 um; np64nonrigid: "
         "the zigzag, smaller the higher up.\n\n"
         "| recording | seed | accuracy | at rest | lost | true templates "
